@@ -1,0 +1,1 @@
+"""Input/output controllers: they turn the drivers' boxes into EPICS process variables."""
