@@ -154,7 +154,7 @@ class CsvTable(Table):
 class ArchiveTable(Table):
     """`[archive]`."""
 
-    csv: CsvTable = Field(default_factory=lambda: CsvTable.model_validate({}), description="CSV files of rows.")
+    csv: CsvTable = Field({}, description="CSV files of rows.")  # type: ignore[assignment]  # validated as a table
 
 
 class SiteFile(Table):
@@ -162,7 +162,7 @@ class SiteFile(Table):
 
     site: SiteTable
     device: list[DeviceTable] = []
-    archive: ArchiveTable = ArchiveTable()
+    archive: ArchiveTable = Field({})  # type: ignore[assignment]  # validated as a table
 
 
 @dataclass(frozen=True)
