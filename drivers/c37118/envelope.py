@@ -43,7 +43,7 @@ class TimeQuality:
 
     @property
     def code(self) -> int:
-        """MSG_TQ: 0 locked to UTC, 1..9 within 10^(n-10) s, 10 within 1 s, 11 within 10 s, 15 clock failed or never set."""
+        """MSG_TQ: 0 locked to UTC, 1..9 within 10^(n-10) s, 10 within 1 s, 11 within 10 s, 15 failed or never set."""
         return self.raw & 0x0F
 
     @property
