@@ -152,8 +152,8 @@ class Client:
                     self._note(event)
                     yield event
                 if data and self._record is not None:
-                    self._record.configuration = session.configuration_frame
                     self._record.write(data, session.whole)
+                    self._record.configuration = session.configuration_frame or self._record.configuration
                 session.tick(clock())
         except DriverError:
             for event in session.end(clock(), time.time_ns()):

@@ -1,7 +1,7 @@
 """The wire of the simulated PMU: connections, commands, faults, bounded buffers.
 
-What is said on it comes from a source: a `SimulatedStream` (behaviour) or a `Replay` (a recording). Commands are read by
-a small parser here and not by the driver's decoder, so that a mistake in the one is not hidden by the same mistake in
+What is said on it comes from a source: a `SimulatedStream` (behaviour) or a `Replay` (a recording). Commands are read
+by a small parser here and not by the driver's decoder, so that a mistake in the one is not hidden by the same in
 the other.
 """
 

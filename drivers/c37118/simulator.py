@@ -32,7 +32,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m drivers.c37118.simulator",
         description="A simulated C37.118 PMU on TCP, or a recorded stream replayed byte for byte.",
-        epilog='Each line on stdin may be a JSON object of faults: {"bad_crc": 3}, {"reconfigure": {"phasors": ["VA"]}}.',
+        epilog='Lines of JSON on stdin set faults: {"bad_crc": 3}, {"reconfigure": {"phasors": ["VA"]}}.',
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=4712, help="TCP port, 0 = any free one (default %(default)s)")
