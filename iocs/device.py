@@ -79,7 +79,14 @@ COMMON = (
         group="Device",
         doc="Whether the box answers",
     ),
-    readback("STATE", type=Life, state_severities=_LIFE_SEVERITIES, archive=MONITOR, group="Device", doc="Where the device is in its life"),
+    readback(
+        "STATE",
+        type=Life,
+        state_severities=_LIFE_SEVERITIES,
+        archive=MONITOR,
+        group="Device",
+        doc="Where the device is in its life",
+    ),
     readback("ERROR", type=str, archive=MONITOR, group="Device", doc="What is wrong, empty when well"),
     readback("LASTREJECT", type=str, group="Device", doc="Last put that was refused, and why"),
     readback("IDN", type=str, group="Device", doc="What the box says it is"),
@@ -242,7 +249,9 @@ class Device:
         self._life, self._reason = life, reason
         status = Status.DISABLE if life is Life.DISABLED else Status.COMM
         common = {signal.name for signal in COMMON}
-        self._server.invalidate([self.prefix + name for name in (*self._signals, *self._rows) if name not in common], status)
+        self._server.invalidate(
+            [self.prefix + name for name in (*self._signals, *self._rows) if name not in common], status
+        )
         self._tell_life()
 
     def reshape(self, shape: Any) -> None:
@@ -370,7 +379,12 @@ class Device:
         if not self._enabled.is_set():
             self._life, self._reason = Life.DISABLED, "disabled before this start; put 1 to ENABLE"
         self._tell_life()
-        return {"HEARTBEAT": 0, "SIM": self.simulated, "LASTREJECT": "", "AGE": Bad("no good data yet", status=Status.UDF)}
+        return {
+            "HEARTBEAT": 0,
+            "SIM": self.simulated,
+            "LASTREJECT": "",
+            "AGE": Bad("no good data yet", status=Status.UDF),
+        }
 
     def _serve_signals(self) -> None:
         """Bring what is served in line with settings and shape; a change of it is a new catalogue version."""
@@ -390,6 +404,7 @@ class Device:
             self._saved["signals"] = told["signals"]
             self._saved["version"] += 1
             self.save()
+            log.info("catalogue version %d: %d signals", self._saved["version"], len(wanted))
         self._server.post(self.prefix, time.time_ns(), {"PVS": self.catalogue.to_json()})
 
     def _post_row(self, row: str, time_ns: int, values: list[float]) -> None:

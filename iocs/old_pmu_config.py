@@ -35,7 +35,9 @@ def translate(path: Path) -> str | None:
             values[key.strip().lower()] = value.strip()
     if "pmu ip" not in values or "pmu number" not in values:
         return None
-    return _site_file(path, {key.replace("value significant", "values significant"): value for key, value in values.items()})
+    return _site_file(
+        path, {key.replace("value significant", "values significant"): value for key, value in values.items()}
+    )
 
 
 def _site_file(path: Path, values: dict[str, str]) -> str:

@@ -103,7 +103,9 @@ class Alarms:
 
     def __post_init__(self) -> None:
         """Refuse limits in the wrong order."""
-        given = [(name, getattr(self, name)) for name in ("lolo", "low", "high", "hihi") if getattr(self, name) is not None]
+        given = [
+            (name, getattr(self, name)) for name in ("lolo", "low", "high", "hihi") if getattr(self, name) is not None
+        ]
         for (lower_name, lower), (upper_name, upper) in zip(given, given[1:], strict=False):
             if lower > upper:
                 raise ValueError(f"{lower_name} = {lower:g} is above {upper_name} = {upper:g}")
@@ -362,7 +364,9 @@ def acceptable(signal: Signal, value: Any) -> Any:
         raise Refused(f"{number} is not a value that can be set")
     if signal.limits and not signal.limits[0] <= number <= signal.limits[1]:
         low, high = signal.limits
-        raise Refused(f"{number:g} {signal.unit} is beyond the limits {low:g} .. {high:g} {signal.unit}".replace("  ", " "))
+        raise Refused(
+            f"{number:g} {signal.unit} is beyond the limits {low:g} .. {high:g} {signal.unit}".replace("  ", " ")
+        )
     if signal.kind is Kind.INT:
         if number != int(number) or not -(2**31) <= number < 2**31:
             raise Refused(f"{value!r} is not a whole number of 32 bits")
@@ -411,7 +415,9 @@ class Catalogue:
     def to_json(self) -> str:
         """Write the catalogue as one line of JSON; what has its default value is left out."""
         head = {name: getattr(self, name) for name in ("device", "kind", "prefix", "version", "simulated")}
-        return json.dumps({**head, "signals": [signal_to_dict(signal) for signal in self.signals]}, separators=(",", ":"))
+        return json.dumps(
+            {**head, "signals": [signal_to_dict(signal) for signal in self.signals]}, separators=(",", ":")
+        )
 
     @classmethod
     def from_json(cls, text: str) -> "Catalogue":
@@ -424,7 +430,12 @@ class Catalogue:
             data = json.loads(text)
             signals = tuple(signal_from_dict(entry) for entry in data["signals"])
             return cls(
-                str(data["device"]), str(data["kind"]), str(data["prefix"]), int(data["version"]), bool(data["simulated"]), signals
+                str(data["device"]),
+                str(data["kind"]),
+                str(data["prefix"]),
+                int(data["version"]),
+                bool(data["simulated"]),
+                signals,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a catalogue: {type(error).__name__} {error}") from error
@@ -437,7 +448,9 @@ def signal_to_dict(signal: Signal) -> dict[str, Any]:
     """Give a signal as plain data for JSON, without what has its default value."""
     data = {name: getattr(signal, name) for name, default in _DEFAULTS.items() if getattr(signal, name) != default}
     if signal.alarms is not None:
-        data["alarms"] = {f.name: getattr(signal.alarms, f.name) for f in fields(Alarms) if getattr(signal.alarms, f.name) is not None}
+        data["alarms"] = {
+            f.name: getattr(signal.alarms, f.name) for f in fields(Alarms) if getattr(signal.alarms, f.name) is not None
+        }
     return data
 
 

@@ -57,7 +57,9 @@ class State:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -110,7 +112,9 @@ def _lock(directory: Path, name: str) -> int:
     except OSError:
         holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(handle)
-        raise StateError(f"{name} is already run by process {holder}: one box has one owner; stop that one first ({path})") from None
+        raise StateError(
+            f"{name} is already run by process {holder}: one box has one owner; stop that one first ({path})"
+        ) from None
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle

@@ -30,7 +30,15 @@ class Channel:
         return AccessRights.READ | AccessRights.WRITE if self.on_put else AccessRights.READ
 
     async def auth_write(
-        self, hostname: str, username: str, data: Any, data_type: Any, metadata: Any, *, flags: int = 0, user_address: Any = None
+        self,
+        hostname: str,
+        username: str,
+        data: Any,
+        data_type: Any,
+        metadata: Any,
+        *,
+        flags: int = 0,
+        user_address: Any = None,
     ) -> Any:
         """Hand a client's put to the device; the new value comes back by way of `store`. Gives the status of the put."""
         host = user_address[0] if user_address else hostname
@@ -173,7 +181,9 @@ class Pv:
         """Take a posted value as the newest reading; say whether it is an event (changed value or alarm, or an array)."""
         value, severity, status = self._judge(posted)
         old = self.reading
-        same = old.value is value or (self.signal.count == 1 and (old.value == value or (old.value != old.value and value != value)))
+        same = old.value is value or (
+            self.signal.count == 1 and (old.value == value or (old.value != old.value and value != value))
+        )
         event = self.signal.count > 1 or not same or (old.severity, old.status) != (severity, status)
         self.reading = Reading(value, time_ns, severity, status)
         if event:

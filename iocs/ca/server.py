@@ -77,7 +77,9 @@ class Server:
             pv.invalidate(Status.COMM)
             self._send(pv, True)
             pv.disconnect()
-        for key in [key for key in self._context.pvdb if key.split(".")[0] in gone]:  # caproto keeps NAME.FIELD there too
+        for key in [
+            key for key in self._context.pvdb if key.split(".")[0] in gone
+        ]:  # caproto keeps NAME.FIELD there too
             del self._context.pvdb[key]
         self._later(self._context.disconnect(gone))
 
@@ -138,7 +140,9 @@ class Server:
         ready.cancel()
         if serving.done():
             await self.stop()
-            raise OSError(f"cannot serve on {', '.join(self.interfaces)}: {serving.exception()}") from serving.exception()
+            raise OSError(
+                f"cannot serve on {', '.join(self.interfaces)}: {serving.exception()}"
+            ) from serving.exception()
 
     async def wait(self) -> None:
         """Wait until serving ends; it should not, so this ends with the reason as an exception."""
