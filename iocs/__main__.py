@@ -1,4 +1,4 @@
-"""`python -m iocs run | check | list | schema`: run the site's devices, check the site file, list its PVs, print its schema."""
+"""`python -m iocs run | check | list | schema`: serve a site's devices, check its file, list its PVs."""
 
 import argparse
 import asyncio

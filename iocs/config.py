@@ -151,7 +151,7 @@ class CsvTable(Table):
     new_file_every: float = Field(3600.0, ge=1, description="Seconds from one file to the next, aligned to UTC.")
     row: dict[str, "CsvTable"] = Field(
         {},
-        description="[archive.csv.row.NAME]: the same keys for one row. NAME: its device, or its PV without site prefix.",
+        description="[archive.csv.row.NAME]: the same keys for one row. NAME: its device, or its PV less the prefix.",
     )
 
     @field_validator("value_digits")
@@ -246,7 +246,8 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         file = SiteFile.model_validate(data, context={"directory": path.parent})
     except ValidationError as error:
         mistakes += _sentences(error, data)
-    tables = data.get("device") if isinstance(data.get("device"), list) else []
+    tables = data.get("device")
+    tables = tables if isinstance(tables, list) else []
     devices = [_device(table, path.parent, kinds, mistakes) for table in tables if isinstance(table, dict)]
     names = [device.name for device in devices]
     mistakes += [

@@ -215,7 +215,7 @@ class Device:
     def post(self, time_ns: int, values: Mapping[str, Any], *, scalars: bool = True) -> None:
         """Post values that were read together, in the event loop, without waiting.
 
-        Rows of which a column is among the values are posted with it, each time; columns that are absent or INVALID are NaN.
+        Rows of which a column is among the values are posted too, each time; absent or INVALID columns are NaN.
 
         Args:
             time_ns: when the values were taken, ns since 1970, by the box's clock where that is the better one.
@@ -445,6 +445,6 @@ def _fitting(table: Mapping[str, Any], name: str) -> Any:
 
 def _number(value: Any) -> float:
     """A row's element: INVALID and absent are NaN, an enum is its state's number."""
-    if value is None or (isinstance(value, Bad) and (value.severity is Severity.INVALID or value.value is None)):
-        return math.nan
-    return float(value.value if isinstance(value, Bad) else value)
+    if isinstance(value, Bad):
+        value = None if value.severity is Severity.INVALID else value.value
+    return math.nan if value is None else float(value)

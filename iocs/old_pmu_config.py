@@ -46,7 +46,7 @@ def _site_file(path: Path, values: dict[str, str]) -> str:
         return text if re.fullmatch(r"\d+(\.\d+)?", text) else f"{default}  # the old file says {text!r}"
 
     name, directory = values.get("csv name", "PMU_"), values.get("csv directory", "OutputData/")
-    return f"""{path} is a configuration of the old PMU logger. Write this into site.toml, then: python -m iocs check site.toml
+    return f"""{path} is a configuration of the old PMU logger. In its place, write into site.toml:
 
 [site]
 name = "lab"

@@ -354,7 +354,7 @@ def stat_values(stat: Stat) -> dict[str, int]:
 
 
 def doubted(stat: int, tq: TimeQuality) -> Bad | None:
-    """Say whether a frame's values may be taken at their word: INVALID by STAT bits 15-14, MINOR by a doubtful clock."""
+    """Say whether a frame's values may be taken at their word: INVALID by STAT bits 15-14, MINOR by the clock."""
     word = Stat(stat)
     if word.error:
         return Bad(f"STAT says: {_ERRORS[word.error]}")

@@ -1,6 +1,6 @@
-"""The words that all rooms share (pure): Signal, Row, Reading, Bad, names, limit alarms, and the catalogue with its JSON.
+"""The words that all rooms share (pure): Signal, Row, Reading, Bad, names, limit alarms, the catalogue and its JSON.
 
-A `Signal` is the one declaration of a quantity; PV, fields, screen, dashboard, archive list and documentation derive from it:
+A `Signal` is the one declaration of a quantity; PV, screen, dashboard, archive list and documentation derive from it:
 
     VMON = readback("VMON", "V", precision=1, archive=MONITOR, doc="Measured output voltage (magnitude)")
 """
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum, IntEnum, StrEnum
+from itertools import pairwise
 from typing import Any
 
 Value = float | int | str | Sequence[float]
@@ -78,7 +79,7 @@ MONITOR = Archive.MONITOR
 
 
 class Kind(StrEnum):
-    """What a value is. `STR` holds short words (39 bytes plain, whole as `NAME.VAL$`), `TEXT` long text as a character array."""
+    """What a value is. `STR`: 39 bytes plain, whole as `NAME.VAL$`; `TEXT`: long text as a character array."""
 
     FLOAT = "float"
     INT = "int"
@@ -93,7 +94,7 @@ TEXT_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
-    """Limits in the signal's unit: beyond low/high MINOR, beyond lolo/hihi MAJOR; `hysteresis`: how far back ends the alarm."""
+    """Limits in the signal's unit: at low/high MINOR, at lolo/hihi MAJOR; `hysteresis`: how far back ends the alarm."""
 
     lolo: float | None = None
     low: float | None = None
@@ -106,7 +107,7 @@ class Alarms:
         given = [
             (name, getattr(self, name)) for name in ("lolo", "low", "high", "hihi") if getattr(self, name) is not None
         ]
-        for (lower_name, lower), (upper_name, upper) in zip(given, given[1:], strict=False):
+        for (lower_name, lower), (upper_name, upper) in pairwise(given):
             if lower > upper:
                 raise ValueError(f"{lower_name} = {lower:g} is above {upper_name} = {upper:g}")
         if self.hysteresis < 0:
@@ -354,6 +355,8 @@ def acceptable(signal: Signal, value: Any) -> Any:
     """
     if signal.kind in (Kind.STR, Kind.TEXT):
         return str(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        raise Refused(f"one value is needed, not {len(value)}")
     if signal.kind is Kind.ENUM:
         return _state(signal, value)
     try:

@@ -95,7 +95,8 @@ def _load(path: Path) -> dict[str, Any]:
         raise StateError(f"{path} is not a state file; {MOVE_AWAY}")
     if document.get("format") != FORMAT:
         raise StateError(
-            f"{path} has format {document.get('format')}, this program knows {FORMAT}: use the version that wrote it; {MOVE_AWAY}"
+            f"{path} has format {document.get('format')}, this program knows {FORMAT}: "
+            f"use the version that wrote it; {MOVE_AWAY}"
         )
     return document["data"]
 
