@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from drivers.errors import LinkError, LinkTimeout
 
@@ -33,13 +33,13 @@ class Address:
     scheme: str
     host: str
     port: int | None = None
-    options: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    options: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     def __str__(self) -> str:
         """Give the address back in the syntax it is written in."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
-        options = "&".join(f"{key}={value}" for key, value in self.options.items())
+        options = urlencode(self.options, safe="/:,@")
         return f"{self.scheme}://{host}{port}" + (f"?{options}" if options else "")
 
 
@@ -119,6 +119,7 @@ class TcpLink:
         self.address = address
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._exchanging = asyncio.Lock()
 
     async def open(self, timeout: float) -> None:
         """Connect within `timeout` seconds."""
@@ -134,6 +135,8 @@ class TcpLink:
             ) from None
         except OSError as error:
             raise LinkError(f"{self.address}: {reason(error)}") from error
+        except UnicodeError as error:  # a name that cannot be one, e.g. with two dots in a row
+            raise LinkError(f"{self.address}: {self.address.host!r} is not a host name") from error
 
     async def read(self, timeout: float) -> bytes:
         """Give the bytes that are there, waiting up to `timeout` seconds for the first."""
@@ -166,31 +169,43 @@ class TcpLink:
             raise LinkError(f"{self.address}: {reason(error)}") from error
 
     async def exchange(self, request: bytes, length: Callable[[bytes], int | None], timeout: float) -> bytes:
-        """Send `request`, give back its complete reply."""
-        reader, _ = self._streams()
-        # StreamReader has no public way to see or drop what is buffered; a read that may not wait does it.
-        while True:
-            try:
-                async with asyncio.timeout(0):
-                    if not await reader.read(READ_SIZE):
-                        break
-            except TimeoutError:
-                break
-            except OSError as error:
-                await self.close()
-                raise LinkError(f"{self.address}: {reason(error)}") from error
-        reply = b""
+        """Send `request`, give back its complete reply. Exchanges that are asked for at the same time take turns."""
+        async with self._exchanging:
+            return await self._exchange(request, length, timeout)
+
+    async def _exchange(self, request: bytes, length: Callable[[bytes], int | None], timeout: float) -> bytes:
+        reply = bytearray()
         try:
             async with asyncio.timeout(timeout):
+                await self._drop_stale()
                 await self.write(request, timeout)
-                while (size := length(reply)) is None:
+                while (size := length(bytes(reply))) is None:
                     reply += await self.read(timeout)
         except (TimeoutError, LinkTimeout):
             await self.close()
             raise LinkTimeout(
-                f"{self.address}: no complete answer to {request!r} within {timeout:g} s; got {reply[:80]!r}"
+                f"{self.address}: no complete answer to {request!r} within {timeout:g} s; got {bytes(reply[:80])!r}"
             ) from None
-        return reply[:size]
+        except BaseException:  # cancelled, or not understood: the rest of the answer would be taken for the next one
+            await self.close()
+            raise
+        return bytes(reply[:size])
+
+    async def _drop_stale(self) -> None:
+        """Drop what lies unread. StreamReader cannot be looked into: a read that may not wait does it."""
+        reader, _ = self._streams()
+        for _turn in range(2):  # in the first turn of the loop the socket is looked at, in the second it is read
+            await asyncio.sleep(0)
+        while True:
+            try:
+                async with asyncio.timeout(0):
+                    data = await reader.read(READ_SIZE)
+            except TimeoutError:
+                return
+            except OSError as error:
+                raise LinkError(f"{self.address}: {reason(error)}") from error
+            if not data:
+                raise LinkError(f"{self.address}: the peer closed the connection")
 
     async def close(self) -> None:
         """Close at once; what is still unsent gets half a second."""
@@ -198,11 +213,12 @@ class TcpLink:
         if writer is None:
             return
         writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(0.5):
-                await writer.wait_closed()
-        if not writer.transport.is_closing() or writer.transport.get_write_buffer_size():
-            writer.transport.abort()
+        try:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await writer.wait_closed()
+        finally:
+            writer.transport.abort()  # does nothing where all has been sent
 
     def _streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._reader is None or self._writer is None:
