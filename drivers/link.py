@@ -44,7 +44,10 @@ class Address:
 
 
 _ADDRESS = re.compile(
-    r"(?P<scheme>[a-z0-9]+)://(?:\[(?P<v6>[0-9a-fA-F:.%]+)\]|(?P<host>[^\[\]:/?#\s]+))(?::(?P<port>\d+))?(?:\?(?P<options>[^#\s]*))?"
+    r"(?P<scheme>[a-z0-9]+)://"
+    r"(?:\[(?P<v6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\[\]:/?#\s]+))"
+    r"(?::(?P<port>\d+))?"
+    r"(?:\?(?P<options>[^#\s]*))?"
 )
 
 
