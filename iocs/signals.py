@@ -384,7 +384,7 @@ def typed(signal: Signal, value: Any) -> Any:
                 raise ValueError(f"{value!r} is not a whole number of 32 bits")
             return number
         case Kind.ENUM:
-            if isinstance(value, Enum) and value.name in signal.states:
+            if isinstance(value, Enum):
                 return signal.states.index(value.name)
             state = int(value)
             if not 0 <= state < len(signal.states):
@@ -519,6 +519,10 @@ def signal_to_dict(signal: Signal) -> dict[str, Any]:
     return data
 
 
+def _alarms_from_dict(data: Mapping[str, float] | None) -> Alarms | None:
+    return None if data is None else Alarms(**{name: value for name, value in data.items() if name in _LIMITS})
+
+
 def signal_from_dict(data: Mapping[str, Any]) -> Signal:
     """Read a signal from plain data; unknown keys are passed over.
 
@@ -532,7 +536,7 @@ def signal_from_dict(data: Mapping[str, Any]) -> Signal:
         "states": tuple,
         "state_severities": lambda values: tuple(Severity(value) for value in values),
         "limits": lambda pair: None if pair is None else (float(pair[0]), float(pair[1])),
-        "alarms": lambda limits: None if limits is None else Alarms(**{k: v for k, v in limits.items() if k in _LIMITS}),
+        "alarms": _alarms_from_dict,
         "archive": Archive,
         "level": Level,
     }

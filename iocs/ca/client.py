@@ -5,7 +5,7 @@ First form, on caproto's own asyncio client: names, search, connection and recon
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 import caproto as ca
@@ -36,6 +36,8 @@ class Watch:
     async def start(self, context: Context) -> None:
         """Search the PV and subscribe to it; it stays searched until it is found, and again whenever it is lost."""
         (pv,) = await context.get_pvs(self.name, connection_state_callback=self._on_connection)
+        if self not in self._client.watches:
+            return  # closed meanwhile
         self._subscription = pv.subscribe(data_type="time", data_count=0)
         self._subscription.add_callback(self._on_event)
 
@@ -83,10 +85,17 @@ class Client:
         """
         watch = Watch(self, name, on_reading)
         self.watches.add(watch)
-        task = asyncio.create_task(watch.start(self._context))
+        self._begin(watch.start(self._context))
+        return watch
+
+    def end(self, watch: Watch) -> None:
+        """Close a watch without waiting for it."""
+        self._begin(watch.close())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return watch
 
     async def get(self, name: str, timeout: float = 5.0) -> Reading:
         """Read a PV once.

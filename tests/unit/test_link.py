@@ -16,7 +16,9 @@ from drivers.link import Address, Backoff, TcpLink, make_link, parse_address
 # addresses
 
 hosts = (
-    st.from_regex(r"\A[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?\Z") | st.ip_addresses(v=4).map(str) | st.ip_addresses().map(str)
+    st.from_regex(r"\A[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?\Z")
+    | st.ip_addresses(v=4).map(str)
+    | st.ip_addresses().map(str)
 )
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
@@ -177,7 +179,7 @@ def test_exchanges_take_turns():
 def test_a_silent_peer_closes_the_exchange_but_not_the_read():
     async def run():
         async with Peer() as peer:
-            with pytest.raises(LinkTimeout, match="silent for 0.05 s"):
+            with pytest.raises(LinkTimeout, match=r"silent for 0\.05 s"):
                 await peer.link.read(0.05)
             peer.says(b"x")
             assert await peer.link.read(5) == b"x"
@@ -255,7 +257,7 @@ def test_reset_by_the_peer():
 def test_a_peer_that_does_not_read():
     async def run():
         async with Peer() as peer:
-            with pytest.raises(LinkTimeout, match="could not send 50000000 bytes within 0.2 s"):
+            with pytest.raises(LinkTimeout, match=r"could not send 50000000 bytes within 0\.2 s"):
                 await peer.link.write(bytes(50_000_000), 0.2)
             with pytest.raises(LinkError, match="not open"):
                 await peer.link.write(b"x", 1)

@@ -45,7 +45,8 @@ def test_legal_name_is_legal_whatever_the_box_calls_its_channel(text, length):
 
 
 @pytest.mark.parametrize(
-    ("text", "name"), [("VA:Ambridge Farm ", "VA_AMBRIDGE_FARM"), ("  ", "X"), ("µ°", "X"), ("a__b", "A_B"), ("_1", "1")]
+    ("text", "name"),
+    [("VA:Ambridge Farm ", "VA_AMBRIDGE_FARM"), ("  ", "X"), ("µ°", "X"), ("a__b", "A_B"), ("_1", "1")],
 )
 def test_legal_name_examples(text, name):
     assert legal_name(text, "X") == name
@@ -116,8 +117,15 @@ def test_declarations_say_what_they_look_like():
 
 @pytest.mark.parametrize(
     "limits",
-    [{"low": 2, "high": 1}, {"lolo": 3, "hihi": 1}, {"high": 5, "hihi": 4}, {"hysteresis": -1}, {"high": math.nan}]
-    + [{"hihi": math.inf}, {"hysteresis": math.nan}],
+    [
+        {"low": 2, "high": 1},
+        {"lolo": 3, "hihi": 1},
+        {"high": 5, "hihi": 4},
+        {"hysteresis": -1},
+        {"high": math.nan},
+        {"hihi": math.inf},
+        {"hysteresis": math.nan},
+    ],
 )
 def test_alarm_limits_that_make_no_sense_are_refused(limits):
     with pytest.raises(ValueError):
@@ -319,15 +327,19 @@ def test_keys_of_a_later_version_are_passed_over():
     assert Catalogue.from_json(json.dumps(data)).rows[0].signals[0].name == "X"
 
 
+HEAD = '{"device":"A","kind":"b","prefix":"P:","version":1,"simulated":false,"signals":'
+SIGNALS = ("3", "[3]", '["A"]', "[{}]", '[{"name":3}]', '[{"name":"A","limits":[1]}]', '[{"name":"A","kind":"enum"}]')
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "3", '"PVS"', "{}", '{"device":"A"}']
-    + [
-        '{"device":"A","kind":"b","prefix":"P:","version":1,"simulated":false,"signals":' + signals + "}"
-        for signals in ("3", "[3]", '["A"]', "[{}]", '[{"name":3}]', '[{"name":"A","limits":[1]}]')
-        + ('[{"name":"A","kind":"enum"}]', '[{"name":"A","kind":"colour"}]', '[{"name":"A","alarms":[1]}]')
-    ]
-    + ['{"device":"A","kind":"b","prefix":"P:","version":Infinity,"simulated":false,"signals":[]}'],
+    [
+        *("", "{", "[]", "3", '"PVS"', "{}", '{"device":"A"}'),
+        *(f"{HEAD}{signals}}}" for signals in SIGNALS),
+        HEAD + '[{"name":"A","kind":"colour"}]}',
+        HEAD + '[{"name":"A","alarms":[1]}]}',
+        HEAD.replace("1", "Infinity") + "[]}",
+    ],
 )
 def test_what_is_no_catalogue_is_refused(text):
     with pytest.raises(ValueError):

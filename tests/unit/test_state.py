@@ -60,9 +60,7 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path):
     with open_state(tmp_path, "HV"):
         with open_state(tmp_path, "GAS"):
             pass
-        opener = (
-            "import sys; from pathlib import Path; from iocs.state import open_state; open_state(Path(sys.argv[1]), 'HV')"
-        )
+        opener = "import sys, pathlib, iocs.state as s; s.open_state(pathlib.Path(sys.argv[1]), 'HV')"
         with python(opener, tmp_path) as second:
             _, said = second.communicate(timeout=30)
     assert second.returncode == 1 and f"already run by process {os.getpid()}" in said
