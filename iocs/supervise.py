@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 
 from drivers.link import Backoff
 from iocs import config
@@ -58,12 +58,13 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
     with ExitStack() as held:
         states = {device.name: _open_state(held, site, device) for device in devices}
         settings = {device.name: _settings(held, device, sim) for device in devices}
-        async with AsyncExitStack() as connections:
-            client = await connections.enter_async_context(Client())
-            await _refuse_doubles(client, site, devices)
+        await _refuse_doubles(site, devices)
+        async with Client() as client:
             server = Server()
             built = [
-                device.kind(settings[device.name], Place(site.prefix, server, states[device.name], sim, lambda: client))
+                _build(
+                    device, settings[device.name], Place(site.prefix, server, states[device.name], sim, lambda: client)
+                )
                 for device in devices
             ]
             try:
@@ -88,6 +89,14 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await server.stop()
     log.info("stopped")
+
+
+def _build(device: config.Device, settings: config.DeviceSettings, place: Place) -> Device:
+    token = device_of_log.set(device.name)
+    try:
+        return device.kind(settings, place)
+    finally:
+        device_of_log.reset(token)
 
 
 async def _supervise(device: Device) -> None:
@@ -139,10 +148,11 @@ def _settings(held: ExitStack, device: config.Device, sim: bool) -> config.Devic
         raise StartError(f"{device.name}: {error}") from error
 
 
-async def _refuse_doubles(client: Client, site: config.Site, devices: Sequence[config.Device]) -> None:
+async def _refuse_doubles(site: config.Site, devices: Sequence[config.Device]) -> None:
     """Refuse to start where one of our PVs is answered already."""
     names = [f"{site.prefix}{device.name}:ONLINE" for device in devices]
-    answers = await asyncio.gather(*(client.answered(name) for name in names))
+    async with Client() as client:  # one of its own: a client goes on searching what it did not find
+        answers = await asyncio.gather(*(client.answered(name) for name in names))
     for name, where in zip(names, answers, strict=True):
         if where:
             raise StartError(

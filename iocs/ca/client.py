@@ -65,7 +65,7 @@ class Client:
     """A Channel Access client: `async with Client() as client`."""
 
     def __init__(self) -> None:
-        self._context = Context()
+        self._context: Context | None = None  # caproto's, once it is needed: an unused one cannot be closed
         self.watches: set[Watch] = set()  # caproto keeps callbacks by weak reference only
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -76,7 +76,15 @@ class Client:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._context.disconnect()
+        if self._context is None:
+            return
+        for _attempt in range(3):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._context.disconnect()
+                    return
+        # Its search loop waits with asyncio.wait_for, which in Python 3.11 can swallow a cancellation, and is then
+        # awaited for ever. Whatever is left of it ends with the event loop.
 
     def watch(self, name: str, on_reading: Callable[[Reading], None]) -> Watch:
         """Call `on_reading` in the event loop for every event of a PV, and with `connected` False when it goes away.
@@ -85,12 +93,17 @@ class Client:
         """
         watch = Watch(self, name, on_reading)
         self.watches.add(watch)
-        self._begin(watch.start(self._context))
+        self._begin(watch.start(self._used()))
         return watch
 
     def end(self, watch: Watch) -> None:
         """Close a watch without waiting for it."""
         self._begin(watch.close())
+
+    def _used(self) -> Context:
+        if self._context is None:
+            self._context = Context()
+        return self._context
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -103,7 +116,7 @@ class Client:
         Raises:
             TimeoutError: it was not found, or did not answer, within `timeout` seconds.
         """
-        (pv,) = await self._context.get_pvs(name)
+        (pv,) = await self._used().get_pvs(name)
         try:
             async with asyncio.timeout(timeout):
                 return read_response(await pv.read(data_type="time", data_count=0, timeout=None))
@@ -117,7 +130,7 @@ class Client:
             TimeoutError: no confirmation came.
             PermissionError: the put was refused; the text says why.
         """
-        (pv,) = await self._context.get_pvs(name)
+        (pv,) = await self._used().get_pvs(name)
         try:
             async with asyncio.timeout(timeout):
                 response = await pv.write([value], timeout=None)
@@ -128,7 +141,7 @@ class Client:
 
     async def answered(self, name: str, timeout: float = 0.5) -> str | None:
         """Say who answers a search for a PV ("host:port"), None if nobody does within `timeout` seconds."""
-        (pv,) = await self._context.get_pvs(name)
+        (pv,) = await self._used().get_pvs(name)
         with contextlib.suppress(ca.CaprotoTimeoutError):
             await pv.wait_for_search(timeout=timeout)
             host, port = pv.circuit_manager.circuit.address

@@ -40,6 +40,16 @@ class Channel:
     signal: Signal
     on_put: PutHandler | None
 
+    def get_field(self, field: str) -> "Channel":
+        """Give the field `NAME.FIELD`; VAL (and so `NAME.VAL$`) is the PV itself.
+
+        Raises:
+            KeyError: there is no such field.
+        """
+        if field != "VAL":
+            raise KeyError(field)
+        return self
+
     def check_access(self, hostname: str, username: str) -> AccessRights:
         """Everybody reads; setpoints and commands may be put."""
         return AccessRights.READ | AccessRights.WRITE if self.on_put else AccessRights.READ
@@ -79,8 +89,8 @@ class Channel:
         except (ValueError, TypeError):
             value = [item.decode(errors="replace") if isinstance(item, bytes) else item for item in data]
         if self.signal.count == 1 and not isinstance(value, str | bytes) and len(value) == 1:
-            return value[0]
-        return value
+            value = value[0]
+        return value.item() if isinstance(value, np.generic) else value
 
     async def store(self, value: Any, time_ns: int, severity: Severity, status: Status, *, send: bool) -> None:
         """Keep value, stamp and alarm; send an event to subscribers if `send`."""
@@ -193,7 +203,7 @@ class Pv:
         self._complaint = ""
 
     def take(self, posted: Any, time_ns: int) -> bool:
-        """Take a posted value as the newest reading; say whether it is an event (news of value or alarm, or an array)."""
+        """Take a posted value as the newest reading; say whether it is an event: other value or alarm, or an array."""
         value, severity, status = self._judge(self._understood(posted))
         old = self.reading
         same = old.value is value or (

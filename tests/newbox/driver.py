@@ -27,7 +27,7 @@ class Thermostat:
 
     async def read(self) -> State:
         """Read all of it."""
-        *temperatures, setpoint, mode = (await self._ask("READ?")).split()
+        *temperatures, setpoint, mode = ["", "", *(await self._ask("READ?")).split()]
         return State(
             tuple(self._number(text, float) for text in temperatures),
             self._number(setpoint, float),
