@@ -27,7 +27,10 @@ class Thermostat:
 
     async def read(self) -> State:
         """Read all of it."""
-        *temperatures, setpoint, mode = ["", "", *(await self._ask("READ?")).split()]
+        words = (await self._ask("READ?")).split()
+        if len(words) < 2:
+            raise ProtocolError(f"{self.link.address}: {words} is not a number of temperatures, setpoint and mode")
+        *temperatures, setpoint, mode = words
         return State(
             tuple(self._number(text, float) for text in temperatures),
             self._number(setpoint, float),
