@@ -55,10 +55,17 @@ class Watch:
         self._on_reading(self.reading)
 
     async def _on_connection(self, pv: Any, state: str) -> None:
-        if state != "connected" and self.reading.connected:
+        if state == "connected":
+            return
+        if self.reading.connected:
             old = self.reading
             self.reading = Reading(old.value, old.time_ns, Severity.INVALID, Status.COMM, connected=False, local=False)
             self._on_reading(self.reading)
+        if not pv.circuit_manager.dead.is_set():  # withdrawn by a server that lives on: caproto would rest here
+            pv.channel_ready.clear()
+            pv.circuit_ready.clear()
+            pv.context.broadcaster.results.mark_channel_disconnected(pv.name, pv.circuit_manager.circuit.address)
+            await pv.context.reconnect([(pv.name, pv.priority)])
 
 
 class Client:

@@ -9,7 +9,6 @@ from typing import Any
 import caproto as ca
 import numpy as np
 from caproto import AccessRights, AlarmSeverity, AlarmStatus, CAStatus
-from caproto._utils import ConversionDirection
 
 from iocs.signals import (
     STR_BYTES,
@@ -76,21 +75,15 @@ class Channel:
         return None
 
     def _from_wire(self, data: Any, data_type: Any) -> Any:
-        """Give what a client sent as a plain value; what is not of our kind is given as it came, for refusal."""
-        try:
-            value = ca.backend.convert_values(
-                values=data,
-                from_dtype=ca.native_type(data_type),
-                to_dtype=self.data_type,  # type: ignore[attr-defined]
-                string_encoding="utf-8",
-                enum_strings=self.signal.states or None,
-                direction=ConversionDirection.FROM_WIRE,
-            )
-        except (ValueError, TypeError):
-            value = [item.decode(errors="replace") if isinstance(item, bytes) else item for item in data]
-        if self.signal.count == 1 and not isinstance(value, str | bytes) and len(value) == 1:
-            value = value[0]
-        return value.item() if isinstance(value, np.generic) else value
+        """Give what a client sent as a plain value, not converted: whether it fits is for `acceptable` to say."""
+        native = ca.native_type(data_type)
+        if native == ca.ChannelType.CHAR and self.signal.kind in (Kind.STR, Kind.TEXT):
+            return _decoded(bytes(data))
+        values = [
+            _decoded(item) if isinstance(item, bytes) else item.item() if isinstance(item, np.generic) else item
+            for item in data
+        ]
+        return values[0] if self.signal.count == 1 and len(values) == 1 else values
 
     async def store(self, value: Any, time_ns: int, severity: Severity, status: Status, *, send: bool) -> None:
         """Keep value, stamp and alarm; send an event to subscribers if `send`."""
@@ -118,6 +111,12 @@ class EnumChannel(Channel, ca.ChannelEnum):
 class StrChannel(Channel, ca.ChannelString):
     """DBR_STRING of 39 bytes; whole as `NAME.VAL$`."""
 
+    async def _read(self, data_type: Any) -> Any:
+        metadata, values = await super()._read(data_type)
+        if ca.native_type(data_type) == ca.ChannelType.STRING:
+            values = [cut(_decoded(item), 39).encode() for item in values]  # caproto leaves no room for the NUL
+        return metadata, values
+
 
 class TextChannel(Channel, ca.ChannelByte):
     """Long text as DBR_CHAR array."""
@@ -140,7 +139,7 @@ def make_channel(signal: Signal, on_put: PutHandler | None) -> Any:
     }
     if signal.kind in (Kind.FLOAT, Kind.INT):
         alarms, limits = signal.alarms, signal.limits
-        options |= {"units": signal.unit, "max_length": signal.count}
+        options |= {"units": cut(signal.unit, 7), "max_length": signal.count, "string_encoding": "utf-8"}
         if limits:
             options |= {"lower_disp_limit": limits[0], "upper_disp_limit": limits[1]}
             if signal.writable:
@@ -183,6 +182,10 @@ def wire_value(signal: Signal, value: Any) -> Any:
     if signal.kind is Kind.TEXT:
         return value.encode()[:TEXT_BYTES]
     return value
+
+
+def _decoded(data: bytes) -> str:
+    return data.split(b"\0")[0].decode(errors="replace")
 
 
 def cut(text: str, size: int) -> str:
