@@ -129,8 +129,7 @@ LINK = (
     readback("TIMEJUMPS", precision=0, group="Link", doc="Time stamps that went back or leapt ahead"),
     readback("BADCRC", precision=0, group="Link", doc="Frames with a wrong check sum"),
     readback("SKIPPED", precision=0, group="Link", doc="Bytes that belong to no frame"),
-    readback("STALE", precision=0, group="Link", doc="Frames that did not fit the configuration"),
-    readback("UNDECODED", precision=0, group="Link", doc="Frames that could not be decoded"),
+    readback("UNDECODED", precision=0, group="Link", doc="Good frames that no known configuration fits"),
 )
 
 _RESERVED = {
@@ -258,8 +257,7 @@ class PMU(Device):
                 "TIMEJUMPS": counts.time_jumps,
                 "BADCRC": counts.bad_crc,
                 "SKIPPED": counts.skipped_bytes,
-                "STALE": counts.stale,
-                "UNDECODED": counts.undecodable,
+                "UNDECODED": counts.stale + counts.undecodable + counts.strangers,
             },
         )
 

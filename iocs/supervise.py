@@ -60,10 +60,12 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
             client = await connections.enter_async_context(Client())
             await _refuse_doubles(client, site, devices)
             server = Server()
-            built = [
-                device.kind(settings[device.name], Place(site.prefix, server, states[device.name], sim, lambda: client))
-                for device in devices
-            ]
+            built = []
+            for device in devices:
+                device_of_log.set(device.name)
+                place = Place(site.prefix, server, states[device.name], sim, lambda: client)
+                built.append(device.kind(settings[device.name], place))
+            device_of_log.set("-")
             try:
                 await server.start()
             except OSError as error:

@@ -46,11 +46,13 @@ class Watch:
         if self._subscription is not None:
             await self._subscription.clear()
 
-    def _on_event(self, subscription: Any, response: Any) -> None:
+    # Coroutines, though they never wait: caproto runs plain callbacks in threads, in no certain order.
+
+    async def _on_event(self, subscription: Any, response: Any) -> None:
         self.reading = read_response(response)
         self._on_reading(self.reading)
 
-    def _on_connection(self, pv: Any, state: str) -> None:
+    async def _on_connection(self, pv: Any, state: str) -> None:
         if state != "connected" and self.reading.connected:
             old = self.reading
             self.reading = Reading(old.value, old.time_ns, Severity.INVALID, Status.COMM, connected=False, local=False)
@@ -72,6 +74,7 @@ class Client:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _end([*self._context._tasks.tasks, *self._context.broadcaster._tasks.tasks])
         await self._context.disconnect()
 
     def watch(self, name: str, on_reading: Callable[[Reading], None]) -> Watch:
@@ -123,6 +126,14 @@ class Client:
             host, port = pv.circuit_manager.circuit.address
             return f"{host}:{port}"
         return None
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended: caproto uses `asyncio.wait_for`, which in Python 3.11 may lose a cancel."""
+    while tasks := [task for task in tasks if not task.done()]:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=0.1)
 
 
 def read_response(response: Any) -> Reading:

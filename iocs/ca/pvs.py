@@ -29,6 +29,12 @@ class Channel:
         """Everybody reads; setpoints and commands may be put."""
         return AccessRights.READ | AccessRights.WRITE if self.on_put else AccessRights.READ
 
+    def get_field(self, field: str) -> "Channel":
+        """Give the PV itself as its field VAL, so that `NAME.VAL$` is the whole text; there are no other fields."""
+        if field != "VAL":
+            raise KeyError(field)
+        return self
+
     async def auth_write(
         self,
         hostname: str,
@@ -176,7 +182,7 @@ class Pv:
         self.watchers: list[Callable[[Reading], None]] = []
 
     def take(self, posted: Any, time_ns: int) -> bool:
-        """Take a posted value as the newest reading; say whether it is an event (value or alarm changed, or an array)."""
+        """Take a posted value as the newest reading; say whether it is an event: value or alarm changed, or array."""
         value, severity, status = self._judge(posted)
         old = self.reading
         same = old.value is value or (
