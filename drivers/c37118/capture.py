@@ -187,7 +187,7 @@ class Recording:
         for flow in flows.values():
             yield from self._close(flow)
         if packets.truncated:
-            self.notes.append("the file ends in the middle of a packet")
+            self.notes.append(f"damaged or cut short behind packet {packets.read}: what follows is not read")
         if packets.damaged:
             self.notes.append(f"{packets.damaged} packets could not be read")
 

@@ -65,6 +65,14 @@ def pcap(path: Path, packets, link_type: int = 1) -> Path:
     return path
 
 
+def pcapng(path: Path, packets) -> Path:
+    with path.open("wb") as file:
+        writer = dpkt.pcapng.Writer(file)
+        for packet in packets:
+            writer.writepkt(packet, ts=1.0)
+    return path
+
+
 def count(path: Path) -> dict[str, int]:
     """What `decode --json` prints, from the command itself."""
     out = io.StringIO()
@@ -225,12 +233,7 @@ def test_layers(tmp_path, link_type, wrap):
 
 def test_pcapng_and_nanosecond_pcap(tmp_path):
     packets = [ethernet(packet) for packet in connection(pieces(200))]
-    path = tmp_path / "x.pcapng"
-    with path.open("wb") as file:
-        writer = dpkt.pcapng.Writer(file)
-        for packet in packets:
-            writer.writepkt(packet, ts=1.0)
-    assert count(path) == WHOLE
+    assert count(pcapng(tmp_path / "x.pcapng", packets)) == WHOLE
     nano = pcap(tmp_path / "n.pcap", packets)
     nano.write_bytes((b"\xa1\xb2\x3c\x4d" if sys.byteorder == "big" else b"\x4d\x3c\xb2\xa1") + nano.read_bytes()[4:])
     assert count(nano) == WHOLE
@@ -371,7 +374,12 @@ def test_a_truncated_pcap_gives_what_is_in_it(tmp_path, capsys):
     path = pcap(tmp_path / "x.pcap", map(ethernet, [tcp(1, STREAM), tcp(1 + len(STREAM), DATA[0])]))
     path.write_bytes(path.read_bytes()[: -len(ethernet(tcp(0, DATA[0]))) - 10])
     assert count(path) == WHOLE
-    assert "ends in the middle of a packet" in capsys.readouterr().err
+    assert "cut short behind packet 1" in capsys.readouterr().err
+    path = pcapng(tmp_path / "y.pcapng", [ethernet(tcp(1, STREAM))])
+    with path.open("ab") as file:
+        file.write(bytes.fromhex("06000000 04000000"))  # a block shorter than its own head
+    assert count(path) == WHOLE
+    assert "damaged" in capsys.readouterr().err
 
 
 def test_damaged_packets_are_counted(tmp_path, capsys):
