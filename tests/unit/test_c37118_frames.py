@@ -355,6 +355,9 @@ def test_what_cannot_be_encoded():
     ]:
         with pytest.raises(ValueError, match=match):
             encode(message, INT16)
+    no_unit = replace(INT16, pmus=(replace(pmu, phasors=(PhasorChannel("VA", False, 0),)),))
+    with pytest.raises(ValueError, match="PHUNIT 0"):
+        encode(data, no_unit)
     with pytest.raises(ValueError, match="give it"):
         encode(data)
 
@@ -458,6 +461,19 @@ def test_any_data_there_and_back(data):
     assert len(frame) == frames.expected_size(configuration)
     assert repr(decode(frame, configuration)) == repr(sent)  # repr, since NaN is not equal to itself
     assert encode(decode(frame, configuration), configuration) == frame
+
+
+@pytest.mark.parametrize("form", range(16))
+@pytest.mark.parametrize("factor", [0, 1, 0xFFFFFF])
+def test_nan_is_sent_in_any_format(form, factor):
+    block = replace(INT16.pmus[0], format=form, phasors=(PhasorChannel("VA", False, factor),))
+    configuration = replace(INT16, pmus=(block,))
+    for phasor in (Rect(math.nan, math.nan), Polar(math.nan, math.nan)):
+        values = PmuData(0xFFFF, (phasor,), math.nan, math.nan, (math.nan, math.nan), ())
+        message = replace(data_of(VECTORS["int16_data"], INT16), pmus=(values,))
+        (pmu,) = data_of(encode(message, configuration), configuration).pmus
+        assert all(math.isnan(value) for value in (*pmu.phasors[0], pmu.freq, pmu.rocof, *pmu.analogs))
+        assert pmu.stat == 0xFFFF
 
 
 @pytest.mark.parametrize("form", range(16))
