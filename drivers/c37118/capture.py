@@ -73,7 +73,7 @@ class Sender:
 
 
 class Configurations:
-    """The configurations of one recording, by sender and IDCODE; a sender on another port of the same host comes second.
+    """The configurations of one recording, by sender and IDCODE; another port of the same host comes second.
 
     CFG-2 says what is sent; CFG-1 stands in only while there is no CFG-2. A configuration that comes while STAT bit 10
     announces a change counts from the first frame with the bit back at 0, or of another size.
