@@ -118,7 +118,8 @@ class Session:
             self.commands.append(Command.SEND_CFG2)
             self._asked += 1
             self._ask_at = now + self._answer_timeout
-        if self._data_until is not None and now >= self._data_until and not self._asked:
+        unanswered = self._urgent and self._asked  # has a deadline of its own
+        if self._data_until is not None and now >= self._data_until and not unanswered:
             raise LinkTimeout(
                 f"no data for {self._silence:g} s{self._trouble and f'; the last frame: {self._trouble}'}"
             )

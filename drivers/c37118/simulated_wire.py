@@ -74,6 +74,8 @@ class Connection:
 
     def send(self, frame: bytes, split: bool = False, merge: int = 1) -> None:
         """Send a frame, or hold (a part of) it back for the next call."""
+        if self.writer.transport.is_closing():
+            return
         if self.writer.transport.get_write_buffer_size() > self.limit:
             self.dropped += 1
             return

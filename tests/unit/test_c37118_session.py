@@ -119,6 +119,16 @@ def test_a_notice_that_is_not_answered_loses_nothing_until_the_change() -> None:
     assert talk.kinds == "C" + "d" * 100 + "Cd"
 
 
+def test_silence_after_a_notice_that_was_not_answered() -> None:
+    talk = Talk(stream_at(), answer_timeout=0.1).begin()
+    talk.stream.reconfigure(phasors=("VA",), notice=60.0)
+    talk.frames(1)
+    with pytest.raises(LinkTimeout, match="no data for 2 s"):
+        for _ in range(30):
+            talk.session.tick(talk.now)
+            talk.now += 0.1
+
+
 def test_one_frame_of_a_wrong_size_costs_only_itself() -> None:
     talk = Talk(stream_at()).begin()
     talk.frames(3)
