@@ -198,11 +198,13 @@ class TcpLink:
         if writer is None:
             return
         writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(0.5):
-                await writer.wait_closed()
-        if not writer.transport.is_closing() or writer.transport.get_write_buffer_size():
-            writer.transport.abort()
+        try:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await writer.wait_closed()
+        finally:
+            if writer.transport.get_write_buffer_size():  # the peer does not read, or we are cancelled
+                writer.transport.abort()
 
     def _streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._reader is None or self._writer is None:
