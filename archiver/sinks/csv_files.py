@@ -1,8 +1,8 @@
 """Rows into CSV files: one row a frame, a new file every so often, and nothing lost while the disk is away.
 
-Rows are held as finished lines until they are written. `add` is quick and never touches the disk; `write` may block, and may
-run in another thread than `add`. What cannot be written stays held, at most `HELD_BYTES` a row PV; beyond that the newest
-rows are refused and counted, so that what is held goes on without a hole from what is in the file.
+Rows are held as finished lines until they are written. `add` is quick and never touches the disk; `write` may block, and
+may run in another thread than `add`. What cannot be written stays held, at most `HELD_BYTES` a row PV; beyond that the
+newest rows are refused and counted, so that what is held goes on without a hole from what is in the file.
 """
 
 import errno
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from archiver.sinks.append import AppendFile, Tail, repair_tail
 from archiver.sinks.csv_text import SECOND, RowText, time_text
-from archiver.sinks.folder import Folder, FolderTaken
+from archiver.sinks.folder import Folder
 from iocs.config import CsvSettings
 from iocs.signals import Row
 
@@ -130,8 +130,8 @@ class CsvFiles:
     def _part_for(self, text: RowText, time_ns: int) -> _Part:
         """Choose the file: a new one for new columns and for a new period.
 
-        A clock that steps back by less than a period (a leap second) stays in its file; one that steps back further gets a
-        new file. None is ever opened again.
+        A clock that steps back into the period before (a leap second) stays in its file; one that steps back further gets
+        a new file. None is ever opened again.
         """
         period = time_ns // self._period_ns
         if self._parts:
@@ -168,7 +168,7 @@ class CsvFiles:
         with self._writing:
             try:
                 self._recover()
-            except (OSError, FolderTaken) as error:
+            except OSError as error:
                 self._fail(error)
                 return False
             return True
@@ -206,7 +206,7 @@ class CsvFiles:
                 self._write_parts()
                 if sync or time.monotonic() >= self._next_sync:
                     self._sync()
-            except (OSError, FolderTaken) as error:
+            except OSError as error:
                 self._fail(error)
                 return False
             self._heal()
@@ -258,13 +258,11 @@ class CsvFiles:
             self._parts[-1].file.sync()
         self._next_sync = time.monotonic() + SYNC_EVERY
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: OSError) -> None:
         """Say once what is wrong, and again when something else is."""
-        reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            reason = "no space left on the disk"
+        reason = "no space left on the disk" if error.errno == errno.ENOSPC else error.strerror or str(error)
         if reason != self.fault:
-            where = self._folder.path if isinstance(error, FolderTaken) or not error.filename else error.filename
+            where = error.filename or self._folder.path
             text = "%s: cannot write to %s: %s; %d rows are held in memory and written when the way is free"
             log.error(text, self.name, where, reason, self.held)
         if not self.fault:

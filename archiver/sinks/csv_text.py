@@ -20,8 +20,8 @@ def time_text(time_ns: int, form: TimeFormat = "seconds", digits: int = 13) -> s
 
     Args:
         time_ns: ns since 1970, UTC, at least 0.
-        form: "seconds" (UTC seconds, rounded to nearest, ties to even), "iso" (`2026-01-31T12:00:00.123456789Z`, whole),
-            or "ns" (the integer, whole).
+        form: "seconds" (UTC seconds, rounded to nearest, ties to even), "iso" (`2026-01-31T12:00:00.123456789Z`), or
+            "ns" (the integer).
         digits: significant figures of "seconds": 13 is milliseconds, 19 nanoseconds, in this age.
 
     Raises:
@@ -54,7 +54,7 @@ def value_text(value: float, digits: ValueDigits = 7) -> str:
     Args:
         value: the float.
         digits: this many significant digits or zero decimals, whichever is more precise, rounded to nearest (a tie in
-            binary goes to even), zeros at the end dropped; or "repr": the shortest text that reads back as the same float.
+            binary goes to even), zeros at the end dropped; or "repr": the shortest that reads back as the same float.
     """
     if value != value:
         return ""
@@ -88,7 +88,7 @@ def header_text(signals: Sequence[Signal]) -> str:
 
 
 class RowText:
-    """Rows of one layout as lines of CSV (UTF-8, `\\n` at the end).
+    """Rows of one layout as lines of CSV: UTF-8, a line feed at the end.
 
     Floats follow `value_text`; integers and enums (by the signal's kind; an enum is its state number) are never cut.
     """

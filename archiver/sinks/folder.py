@@ -11,7 +11,7 @@ from archiver.sinks.append import sync_folder
 LOCK_NAME = ".archiver.lock"
 
 
-class FolderTaken(Exception):
+class FolderTaken(OSError):
     """Another archiver writes to the folder; the text says which."""
 
 
