@@ -1,0 +1,338 @@
+"""The site file: one TOML for the whole house, checked as a whole before anything is touched.
+
+`load` reads what every room needs to know. A device's own table is checked by its kind, which `kinds=True` looks up:
+an entry point of the group `countinghouse.devices` (`hv`), or a dotted name (`mylab.foo:Foo`).
+"""
+
+import importlib
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from iocs.signals import Alarms, check_name
+
+KINDS = "countinghouse.devices"
+
+
+class ConfigError(Exception):
+    """The site file has mistakes; `mistakes` holds one sentence for each."""
+
+    def __init__(self, path: Path, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(f"{path}: {mistake}" for mistake in mistakes))
+        self.mistakes = list(mistakes)
+
+
+class Table(BaseModel):
+    """A table of the site file: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SiteTable(Table):
+    """`[site]`."""
+
+    name: str = Field(description="What people call the site.")
+    prefix: str = Field(description="What stands before every PV name, e.g. 'LAB:'.")
+    simulated: bool = Field(False, description="Values from simulators may be archived.")
+    state_dir: Path = Field(Path("state"), description="Where what must survive a restart is kept (sim/ with --sim).")
+
+    @field_validator("prefix")
+    @classmethod
+    def _prefix(cls, prefix: str) -> str:
+        if not prefix.endswith(":"):
+            raise ValueError("must end with ':', e.g. 'LAB:'")
+        check_name(prefix[:-1])
+        return prefix
+
+
+class AlarmTable(Table):
+    """`alarms."NAME" = { high = 2.0 }` of a device."""
+
+    lolo: float | None = Field(None, description="MAJOR at or below this.")
+    low: float | None = Field(None, description="MINOR at or below this.")
+    high: float | None = Field(None, description="MINOR at or above this.")
+    hihi: float | None = Field(None, description="MAJOR at or above this.")
+    hysteresis: float = Field(0.0, description="How far back the value must come to end the alarm.")
+
+    def model_post_init(self, context: Any) -> None:
+        """Refuse limits in the wrong order."""
+        self.alarms()
+
+    def alarms(self) -> Alarms:
+        """Give the limits as the signals have them."""
+        return Alarms(self.lolo, self.low, self.high, self.hihi, self.hysteresis)
+
+
+def _device_name(name: str) -> str:
+    check_name(name)
+    if ":" in name:
+        raise ValueError(f"{name!r} must be one part of a PV name, without ':'")
+    return name
+
+
+DeviceName = Annotated[str, BeforeValidator(_device_name)]
+
+
+class DeviceSettings(Table):
+    """What every `[[device]]` may say; each kind adds its own keys."""
+
+    name: DeviceName = Field(description="Second part of its PV names: PREFIX + NAME + ':' + SIGNAL.")
+    type: str = Field(description="Kind of device: an installed one, or mylab.foo:Foo.")
+    limits: dict[str, tuple[float, float]] = Field(
+        {}, description="limits.VSET = [0, 3000] narrows what may be put; a bare signal name means every channel."
+    )
+    alarms: dict[str, AlarmTable] = Field({}, description="alarms.IMON = { high = 2.0 }; a bare signal name means every channel.")
+    lost_after: float | None = Field(None, gt=0, description="Seconds without good data until the device counts as lost.")
+
+    @field_validator("limits")
+    @classmethod
+    def _limits(cls, limits: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, (low, high) in limits.items():
+            if not low <= high:
+                raise ValueError(f"{name}: [{low:g}, {high:g}] is upside down")
+        return limits
+
+
+class DeviceTable(BaseModel):
+    """A `[[device]]` table before its kind has looked at it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: DeviceName
+    type: str
+
+
+def _digits(value: Any) -> Any:
+    if isinstance(value, str) and value != "repr":
+        raise ValueError('write a number of significant figures, or "repr" for the exact value')
+    return value
+
+
+class CsvRowTable(Table):
+    """`[archive.csv.row.NAME]`: what differs for one row. NAME is the device's name, or the row's PV without site prefix."""
+
+    directory: Path | None = Field(None, description="Folder of the files; made if missing.")
+    name: str | None = Field(None, description="Beginning of the file names; default: the device's name and '_'.")
+    time_format: Literal["seconds", "iso", "ns"] | None = Field(None, description="How the first column says UTC.")
+    time_digits: int | None = Field(None, ge=10, le=19, description="Significant figures of the seconds: 13 = milliseconds.")
+    value_digits: Annotated[int | Literal["repr"] | None, BeforeValidator(_digits)] = Field(
+        None, description='Significant figures of a value (never less than whole numbers), or "repr" for the exact value.'
+    )
+    write_every: float | None = Field(None, gt=0, le=3600, description="Seconds between writes to the file.")
+    new_file_every: float | None = Field(None, ge=1, description="Seconds from one file to the next, aligned to UTC.")
+
+
+class CsvTable(Table):
+    """`[archive.csv]`."""
+
+    directory: Path = Field(Path("data"), description="Folder of the files; made if missing.")
+    name: str | None = Field(None, description="Beginning of the file names; default: the device's name and '_'.")
+    time_format: Literal["seconds", "iso", "ns"] = Field("seconds", description="How the first column says UTC.")
+    time_digits: int = Field(13, ge=10, le=19, description="Significant figures of the seconds: 13 = milliseconds.")
+    value_digits: Annotated[int | Literal["repr"], BeforeValidator(_digits)] = Field(
+        7, description='Significant figures of a value (never less than whole numbers), or "repr" for the exact value.'
+    )
+    write_every: float = Field(5.0, gt=0, le=3600, description="Seconds between writes to the file.")
+    new_file_every: float = Field(3600.0, ge=1, description="Seconds from one file to the next, aligned to UTC.")
+    row: dict[str, CsvRowTable] = Field({}, description="What differs for one row: [archive.csv.row.PMU].")
+
+    @field_validator("value_digits")
+    @classmethod
+    def _value_digits(cls, digits: int | str) -> int | str:
+        if isinstance(digits, int) and not 1 <= digits <= 17:
+            raise ValueError("at least 1 and at most 17 significant figures")
+        return digits
+
+    def for_row(self, name: str) -> "CsvTable":
+        """Give the settings of one row, e.g. "PMU:ROW": its own table's keys over the general ones."""
+        own = self.row.get(name) or self.row.get(name.split(":")[0])
+        return self if own is None else self.model_copy(update=own.model_dump(exclude_none=True))
+
+
+class ArchiveTable(Table):
+    """`[archive]`."""
+
+    csv: CsvTable = Field(CsvTable(), description="CSV files of rows.")
+
+
+class SiteFile(Table):
+    """The whole file; `device` tables are looked at by their kinds."""
+
+    site: SiteTable
+    device: list[DeviceTable] = []
+    archive: ArchiveTable = ArchiveTable()
+
+
+@dataclass(frozen=True)
+class Device:
+    """One `[[device]]`: its kind's class and checked settings where `load` was told to look up kinds, else None."""
+
+    name: str
+    type: str
+    kind: Any = None
+    settings: Any = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """A checked site file. Paths are absolute.
+
+    Attributes:
+        path: the file.
+        name, prefix, simulated: as in `[site]`.
+        state_dir: where state is kept.
+        devices: in the order of the file.
+        archive: `[archive]`.
+    """
+
+    path: Path
+    name: str
+    prefix: str
+    simulated: bool
+    state_dir: Path
+    devices: tuple[Device, ...]
+    archive: ArchiveTable
+
+    @property
+    def directory(self) -> Path:
+        """The folder of the site file, from which relative paths count."""
+        return self.path.parent
+
+    def for_simulation(self) -> "Site":
+        """The same site run on simulators: its state lies apart, in `sim/`."""
+        values = {**self.__dict__, "state_dir": self.directory / "sim", "simulated": self.simulated}
+        return Site(**values)
+
+
+def load(path: Path | str, *, kinds: bool = False) -> Site:
+    """Read and check a site file.
+
+    Args:
+        path: the file.
+        kinds: look up each device's kind and let it check its table (this imports the kinds).
+
+    Raises:
+        ConfigError: all mistakes together.
+    """
+    path = Path(path).resolve()
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, [f"is not UTF-8 text: {error}"]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, [f"is not TOML: {error}"]) from error
+    mistakes: list[str] = []
+    file: SiteFile | None = None
+    try:
+        file = SiteFile.model_validate(data)
+    except ValidationError as error:
+        mistakes += _sentences(error, data)
+    tables = data.get("device") if isinstance(data.get("device"), list) else []
+    devices = [_device(table, kinds, mistakes) for table in tables if isinstance(table, dict)]
+    names = [device.name for device in devices]
+    mistakes += [f'[[device]] "{name}": the name is used {names.count(name)} times' for name in sorted(set(names)) if names.count(name) > 1]
+    if file is None or mistakes:
+        raise ConfigError(path, list(dict.fromkeys(mistakes)))
+    site = file.site
+    state_dir = path.parent / site.state_dir
+    csv = file.archive.csv
+    archive = ArchiveTable(csv=csv.model_copy(update={"directory": path.parent / csv.directory, "row": _absolute(csv.row, path.parent)}))
+    return Site(path, site.name, site.prefix, site.simulated, state_dir, tuple(devices), archive)
+
+
+def _absolute(tables: dict[str, CsvRowTable], directory: Path) -> dict[str, CsvRowTable]:
+    return {
+        name: table if table.directory is None else table.model_copy(update={"directory": directory / table.directory})
+        for name, table in tables.items()
+    }
+
+
+def _device(table: dict[str, Any], kinds: bool, mistakes: list[str]) -> Device:
+    name, type_name = str(table.get("name", "?")), str(table.get("type", "?"))
+    if not kinds or "type" not in table:
+        return Device(name, type_name)
+    try:
+        kind = find_kind(type_name)
+    except LookupError as error:
+        mistakes.append(f'[[device]] "{name}", key type: {error.args[0]}')
+        return Device(name, type_name)
+    try:
+        settings = kind.Settings.model_validate(table)
+    except ValidationError as error:
+        mistakes += _sentences(error, table, f'[[device]] "{name}"')
+        return Device(name, type_name, kind)
+    return Device(name, type_name, kind, settings)
+
+
+def installed_kinds() -> dict[str, Any]:
+    """Name the kinds of device that are installed, with their entry points."""
+    return {entry.name: entry for entry in entry_points(group=KINDS)}
+
+
+def find_kind(type_name: str) -> Any:
+    """Give the class of a kind of device.
+
+    Raises:
+        LookupError: there is none; the text says what there is.
+    """
+    installed = installed_kinds()
+    if type_name in installed:
+        return installed[type_name].load()
+    module, _, attribute = type_name.partition(":")
+    if not attribute:
+        known = ", ".join(sorted(installed)) or "none: is the package installed (make venv)?"
+        raise LookupError(f"no kind of device is called {type_name!r}; known: {known}. Your own is written mylab.foo:Foo")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise LookupError(f"{type_name!r} cannot be loaded: {error}") from error
+
+
+def _sentences(error: ValidationError, data: dict[str, Any], where: str = "") -> list[str]:
+    """Say each mistake with its table and key."""
+    return [f"{_place(problem['loc'], data, where)}: {_wording(problem)}" for problem in error.errors(include_url=False)]
+
+
+def _place(location: tuple[int | str, ...], data: dict[str, Any], where: str) -> str:
+    parts = list(location)
+    if not where and parts[:1] == ["device"] and len(parts) > 1 and isinstance(parts[1], int):
+        table = data["device"][parts[1]]
+        where, parts = f'[[device]] "{table.get("name", parts[1]) if isinstance(table, dict) else parts[1]}"', parts[2:]
+    elif not where and parts:
+        depth = max(1, len(parts) - 1)
+        where, parts = "[" + ".".join(str(part) for part in parts[:depth]) + "]", parts[depth:]
+    return where + (f", key {'.'.join(str(part) for part in parts)}" if parts else "")
+
+
+def _wording(problem: Any) -> str:
+    given = problem["input"]
+    if problem["type"] == "extra_forbidden":
+        return f"no such key (its value is {given!r}); is it spelled right?"
+    if problem["type"] == "missing":
+        return "is missing"
+    text = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return text if isinstance(given, dict) else f"{text} (given: {given!r})"
+
+
+def schema() -> str:
+    """Give the JSON schema of the site file with all installed kinds of device, for editors that complete and check."""
+    whole = SiteFile.model_json_schema()
+    definitions = whole.setdefault("$defs", {})
+    choices = []
+    for name in sorted(installed_kinds()):
+        table = find_kind(name).Settings.model_json_schema(ref_template="#/$defs/{model}")
+        definitions.update(table.pop("$defs", {}))
+        table["properties"]["type"] = {"const": name, "title": "Type"}
+        definitions[f"device.{name}"] = table
+        choices.append({"$ref": f"#/$defs/device.{name}"})
+    whole["properties"]["device"] = {"type": "array", "items": {"anyOf": choices}}
+    definitions.pop("DeviceTable", None)
+    return json.dumps(whole, indent=2)

@@ -1,0 +1,43 @@
+"""Logging of all commands: one line an event, with time (UTC), level and device, to stderr or to a file."""
+
+import argparse
+import contextvars
+import logging
+import sys
+import time
+from pathlib import Path
+
+device: contextvars.ContextVar[str] = contextvars.ContextVar("device", default="-")
+"""Name of the device that the running task works for; every line logged from there carries it."""
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give a command the options of logging."""
+    parser.add_argument("--log-level", choices=LEVELS, default="INFO", type=str.upper, help="least severe lines to log (INFO)")
+    file = parser.add_mutually_exclusive_group()
+    file.add_argument("--log-file", type=Path, metavar="FILE", help="append the log to FILE instead of stderr")
+    file.add_argument("--log-overwrite", type=Path, metavar="FILE", help="write the log to FILE, beginning anew")
+
+
+def start(options: argparse.Namespace) -> None:
+    """Set up logging as the options say.
+
+    Raises:
+        OSError: the log file cannot be opened.
+    """
+    file = options.log_file or options.log_overwrite
+    handler = logging.FileHandler(file, mode="w" if options.log_overwrite else "a") if file else logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-8s %(device)-8s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    handler.addFilter(_name_device)
+    logging.basicConfig(level=options.log_level, handlers=[handler], force=True)
+    # caproto reports every client's every step at INFO, and its own batching as warnings.
+    logging.getLogger("caproto").setLevel(max(logging.getLevelName(options.log_level), logging.ERROR))
+
+
+def _name_device(record: logging.LogRecord) -> bool:
+    record.device = device.get()
+    return True

@@ -1,0 +1,103 @@
+"""What must survive a restart: one versioned JSON file a device, written atomically, held by one process at a time."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+FORMAT = 1
+
+
+class StateError(Exception):
+    """State that cannot be used: held by another process, damaged, or of a newer version. The text says what to do."""
+
+
+class State:
+    """The state of one device, open and locked until `close` (or the end of the process, however it ends)."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.path = directory / f"{name}.json"
+        self._lock = _lock(directory, name)
+
+    def load(self) -> dict[str, Any]:
+        """Give what was saved last, empty if nothing was.
+
+        Raises:
+            StateError: the file is damaged or of a newer version. Nothing is guessed, as latches may be in it.
+        """
+        try:
+            document = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise StateError(f"{self.path} cannot be read: {error}; {MOVE_AWAY}") from error
+        if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
+            raise StateError(f"{self.path} is not a state file; {MOVE_AWAY}")
+        if document.get("format") != FORMAT:
+            raise StateError(
+                f"{self.path} has format {document.get('format')}, this program knows {FORMAT}: use the version that wrote it; {MOVE_AWAY}"
+            )
+        return document["data"]
+
+    def save(self, data: dict[str, Any]) -> None:
+        """Replace what was saved. The file is whole at every instant, also across a power cut.
+
+        Raises:
+            OSError: it could not be written; the old file is untouched.
+        """
+        text = json.dumps({"format": FORMAT, "data": data}, indent=1, sort_keys=True) + "\n"
+        fresh = self.path.with_suffix(".json.new")
+        with open(fresh, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, self.path)
+        directory = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+MOVE_AWAY = "move it away to start without (latches, limits and ENABLE that were set are then forgotten)"
+
+
+def open_state(directory: Path, name: str) -> State:
+    """Open and lock the state of a device (or of the archiver); the folder is made if missing.
+
+    Raises:
+        StateError: another process holds it, or the folder cannot be used.
+    """
+    return State(directory, name)
+
+
+def _lock(directory: Path, name: str) -> int:
+    path = directory / f"{name}.lock"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StateError(f"{path} cannot be made: {error.strerror}; is [site] state_dir writable?") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(handle)
+        raise StateError(f"{name} is already run by process {holder}: one box has one owner; stop that one first ({path})") from None
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    return handle
