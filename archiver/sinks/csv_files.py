@@ -1,8 +1,8 @@
 """Rows into CSV files: one row a frame, a new file every so often, and nothing lost while the disk is away.
 
-Rows are held as finished lines until they are written. `add` is quick and never touches the disk; `write` may block, and
-may run in another thread than `add`. What cannot be written stays held, at most `HELD_BYTES` a row PV; beyond that the
-newest rows are refused and counted, so that what is held goes on without a hole from what is in the file.
+Rows are held as finished lines until they are written. `add` is quick and never touches the disk; `write` may block,
+and may run in another thread than `add`. What cannot be written stays held, at most `HELD_BYTES` a row PV; beyond that
+the newest rows are refused and counted, so that what is held goes on without a hole from what is in the file.
 """
 
 import errno
@@ -19,7 +19,7 @@ from pathlib import Path
 from archiver.sinks.append import AppendFile, Tail, repair_tail
 from archiver.sinks.csv_text import SECOND, RowText, time_text
 from archiver.sinks.folder import Folder
-from iocs.config import CsvSettings
+from iocs.config import CsvTable
 from iocs.signals import Row
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class CsvFiles:
     """The files of one row PV.
 
     Args:
-        name: who speaks in the log, such as "PMU:ROW".
+        name: the row PV, for the log.
         folder: where the files lie.
         prefix: beginning of their names; the UTC seconds of the first row and `.csv` follow.
         settings: the rules for this row.
@@ -58,7 +58,7 @@ class CsvFiles:
     """
 
     def __init__(
-        self, name: str, folder: Folder, prefix: str, settings: CsvSettings, held_bytes: int = HELD_BYTES
+        self, name: str, folder: Folder, prefix: str, settings: CsvTable, held_bytes: int = HELD_BYTES
     ) -> None:
         self.name = name
         self.written = 0
@@ -130,8 +130,8 @@ class CsvFiles:
     def _part_for(self, text: RowText, time_ns: int) -> _Part:
         """Choose the file: a new one for new columns and for a new period.
 
-        A clock that steps back into the period before (a leap second) stays in its file; one that steps back further gets
-        a new file. None is ever opened again.
+        A clock that steps back into the period before (a leap second) stays in its file; one that steps back further
+        gets a new file. None is ever opened again.
         """
         period = time_ns // self._period_ns
         if self._parts:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from archiver.sinks.csv_files import CsvFiles
 from archiver.sinks.folder import LOCK_NAME, Folder, FolderTaken
-from iocs.config import CsvSettings
+from iocs.config import CsvTable
 from iocs.signals import Kind, Row, Signal
 
 S = 1_000_000_000
@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def sink(data: Path, **settings: object) -> CsvFiles:
-    rules = CsvSettings.model_validate({"time_format": "ns", **settings})
+    rules = CsvTable.model_validate({"time_format": "ns", **settings})
     return CsvFiles("PMU:ROW", Folder(data), "PMU_", rules)
 
 
@@ -231,7 +231,7 @@ def test_no_space_at_all_is_told_once_and_healed(
 
 def test_beyond_the_bound_the_newest_are_dropped_and_counted(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     data.write_text("in the way")
-    out = CsvFiles("PMU:ROW", Folder(data), "PMU_", CsvSettings.model_validate({"time_format": "ns"}), held_bytes=100)
+    out = CsvFiles("PMU:ROW", Folder(data), "PMU_", CsvTable.model_validate({"time_format": "ns"}), held_bytes=100)
     taken = [out.add(ROW, START + n * S, [50.0, 0.0]) for n in range(10)]
     assert taken == [True] * 4 + [False] * 6
     assert (out.held, out.dropped) == (4, 6)
