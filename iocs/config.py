@@ -8,7 +8,7 @@ import importlib
 import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -114,20 +114,6 @@ def _digits(value: Any) -> Any:
     return value
 
 
-class CsvRowTable(Table):
-    """`[archive.csv.row.NAME]`: what differs for one row. NAME is the device's name, or the row's PV without site prefix."""
-
-    directory: Path | None = Field(None, description="Folder of the files; made if missing.")
-    name: str | None = Field(None, description="Beginning of the file names; default: the device's name and '_'.")
-    time_format: Literal["seconds", "iso", "ns"] | None = Field(None, description="How the first column says UTC.")
-    time_digits: int | None = Field(None, ge=10, le=19, description="Significant figures of the seconds: 13 = milliseconds.")
-    value_digits: Annotated[int | Literal["repr"] | None, BeforeValidator(_digits)] = Field(
-        None, description='Significant figures of a value (never less than whole numbers), or "repr" for the exact value.'
-    )
-    write_every: float | None = Field(None, gt=0, le=3600, description="Seconds between writes to the file.")
-    new_file_every: float | None = Field(None, ge=1, description="Seconds from one file to the next, aligned to UTC.")
-
-
 class CsvTable(Table):
     """`[archive.csv]`."""
 
@@ -140,7 +126,9 @@ class CsvTable(Table):
     )
     write_every: float = Field(5.0, gt=0, le=3600, description="Seconds between writes to the file.")
     new_file_every: float = Field(3600.0, ge=1, description="Seconds from one file to the next, aligned to UTC.")
-    row: dict[str, CsvRowTable] = Field({}, description="What differs for one row: [archive.csv.row.PMU].")
+    row: dict[str, "CsvTable"] = Field(
+        {}, description="[archive.csv.row.NAME]: the same keys for one row. NAME: its device, or its PV without site prefix."
+    )
 
     @field_validator("value_digits")
     @classmethod
@@ -152,7 +140,12 @@ class CsvTable(Table):
     def for_row(self, name: str) -> "CsvTable":
         """Give the settings of one row, e.g. "PMU:ROW": its own table's keys over the general ones."""
         own = self.row.get(name) or self.row.get(name.split(":")[0])
-        return self if own is None else self.model_copy(update=own.model_dump(exclude_none=True))
+        return self if own is None else self.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+
+    def under(self, directory: Path) -> "CsvTable":
+        """Give the settings with folders counted from `directory`."""
+        rows = {name: table.under(directory) for name, table in self.row.items()}
+        return self.model_copy(update={"directory": directory / self.directory, "row": rows})
 
 
 class ArchiveTable(Table):
@@ -206,8 +199,7 @@ class Site:
 
     def for_simulation(self) -> "Site":
         """The same site run on simulators: its state lies apart, in `sim/`."""
-        values = {**self.__dict__, "state_dir": self.directory / "sim", "simulated": self.simulated}
-        return Site(**values)
+        return replace(self, state_dir=self.directory / "sim")
 
 
 def load(path: Path | str, *, kinds: bool = False) -> Site:
@@ -243,16 +235,8 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         raise ConfigError(path, list(dict.fromkeys(mistakes)))
     site = file.site
     state_dir = path.parent / site.state_dir
-    csv = file.archive.csv
-    archive = ArchiveTable(csv=csv.model_copy(update={"directory": path.parent / csv.directory, "row": _absolute(csv.row, path.parent)}))
+    archive = ArchiveTable(csv=file.archive.csv.under(path.parent))
     return Site(path, site.name, site.prefix, site.simulated, state_dir, tuple(devices), archive)
-
-
-def _absolute(tables: dict[str, CsvRowTable], directory: Path) -> dict[str, CsvRowTable]:
-    return {
-        name: table if table.directory is None else table.model_copy(update={"directory": directory / table.directory})
-        for name, table in tables.items()
-    }
 
 
 def _device(table: dict[str, Any], kinds: bool, mistakes: list[str]) -> Device:

@@ -6,6 +6,7 @@ A `Signal` is the one declaration of a quantity; PV, fields, screen, dashboard, 
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -341,6 +342,45 @@ def narrowed(signal: Signal, limits: tuple[float, float] | None, alarms: Alarms 
             raise ValueError(f"limits {list(limits)} are not within {list(signal.limits)}, which the box allows")
         signal = replace(signal, limits=limits)
     return replace(signal, alarms=alarms) if alarms is not None else signal
+
+
+def acceptable(signal: Signal, value: Any) -> Any:
+    """Check what a client puts, without asking the box; gives the value in the type of the signal's kind.
+
+    Raises:
+        Refused: it is not a value of the kind, not finite, beyond the limits, or none of the states.
+    """
+    if signal.kind in (Kind.STR, Kind.TEXT):
+        return str(value)
+    if signal.kind is Kind.ENUM:
+        return _state(signal, value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise Refused(f"{value!r} is not a number") from None
+    if not math.isfinite(number):
+        raise Refused(f"{number} is not a value that can be set")
+    if signal.limits and not signal.limits[0] <= number <= signal.limits[1]:
+        low, high = signal.limits
+        raise Refused(f"{number:g} {signal.unit} is beyond the limits {low:g} .. {high:g} {signal.unit}".replace("  ", " "))
+    if signal.kind is Kind.INT:
+        if number != int(number) or not -(2**31) <= number < 2**31:
+            raise Refused(f"{value!r} is not a whole number of 32 bits")
+        return int(number)
+    return number
+
+
+def _state(signal: Signal, value: Any) -> int:
+    if isinstance(value, str) and value in signal.states:
+        return signal.states.index(value)
+    try:
+        state = int(value)
+    except (TypeError, ValueError):
+        state = -1
+    if not 0 <= state < len(signal.states):
+        choices = ", ".join(f"{number} = {label}" for number, label in enumerate(signal.states))
+        raise Refused(f"{value!r} is none of the states {choices}")
+    return state
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,19 +27,7 @@ class State:
         Raises:
             StateError: the file is damaged or of a newer version. Nothing is guessed, as latches may be in it.
         """
-        try:
-            document = json.loads(self.path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise StateError(f"{self.path} cannot be read: {error}; {MOVE_AWAY}") from error
-        if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
-            raise StateError(f"{self.path} is not a state file; {MOVE_AWAY}")
-        if document.get("format") != FORMAT:
-            raise StateError(
-                f"{self.path} has format {document.get('format')}, this program knows {FORMAT}: use the version that wrote it; {MOVE_AWAY}"
-            )
-        return document["data"]
+        return _load(self.path)
 
     def save(self, data: dict[str, Any]) -> None:
         """Replace what was saved. The file is whole at every instant, also across a power cut.
@@ -83,6 +71,31 @@ def open_state(directory: Path, name: str) -> State:
         StateError: another process holds it, or the folder cannot be used.
     """
     return State(directory, name)
+
+
+def peek(directory: Path, name: str) -> dict[str, Any]:
+    """Read the state of a device without locking it, for looking only; empty if there is none.
+
+    Raises:
+        StateError: as `State.load`.
+    """
+    return _load(directory / f"{name}.json")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StateError(f"{path} cannot be read: {error}; {MOVE_AWAY}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
+        raise StateError(f"{path} is not a state file; {MOVE_AWAY}")
+    if document.get("format") != FORMAT:
+        raise StateError(
+            f"{path} has format {document.get('format')}, this program knows {FORMAT}: use the version that wrote it; {MOVE_AWAY}"
+        )
+    return document["data"]
 
 
 def _lock(directory: Path, name: str) -> int:

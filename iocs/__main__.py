@@ -1,0 +1,131 @@
+"""`python -m iocs run | check | list | schema`: run the site's devices, check the site file, list its PVs, print its schema."""
+
+import argparse
+import asyncio
+import csv
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from iocs import config, log, old_pmu_config, supervise
+from iocs.device import COMMON, site_signals
+from iocs.signals import Catalogue, Signal
+from iocs.state import StateError, peek
+
+EXAMPLES = """examples:
+  python -m iocs run site.example.toml --sim         the example lab, no hardware needed
+  python -m iocs run site.toml --only HV             one device in a process of its own
+  python -m iocs check site.toml                     every mistake in the site file at once
+  python -m iocs list site.toml --csv                all PVs with unit and description
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; gives the exit code: 0 done, 1 failed while running, 2 bad usage or configuration."""
+    parser = argparse.ArgumentParser(
+        prog="python -m iocs", description="Instruments as EPICS PVs.", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"countinghouse {version('countinghouse')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="serve the site's devices until SIGINT or SIGTERM")
+    run.add_argument("site", type=Path, metavar="SITE", help="the site file")
+    run.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run these devices alone")
+    run.add_argument("--except", nargs="+", default=[], metavar="NAME", dest="without", help="run all devices but these")
+    run.add_argument("--sim", action="store_true", help="run each device on its simulator; no hardware is touched")
+    log.add_options(run)
+    check = commands.add_parser("check", help="check a site file; touches no hardware")
+    check.add_argument("site", type=Path, metavar="SITE", help="the site file, or the old PMU2CSV_config.txt")
+    listing = commands.add_parser("list", help="list the PVs that a site file makes")
+    listing.add_argument("site", type=Path, metavar="SITE", help="the site file")
+    listing.add_argument("--csv", action="store_true", help="as CSV")
+    listing.add_argument("--sim", action="store_true", help="with what the simulated boxes told last")
+    commands.add_parser("schema", help="print the JSON schema of the site file, for editors")
+    options = parser.parse_args(arguments)
+    try:
+        return {"run": _run, "check": _check, "list": _list, "schema": _schema}[options.command](options)
+    except (config.ConfigError, supervise.StartError, StateError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        log.start(options)
+    except OSError as error:
+        print(f"the log file cannot be opened: {error}", file=sys.stderr)
+        return 2
+    site = config.load(options.site, kinds=True)
+    if options.sim:
+        site = site.for_simulation()
+    devices = supervise.choose(site, options.only, options.without)
+    try:
+        asyncio.run(supervise.run(site, devices, sim=options.sim, tell=lambda line: print(line, flush=True)))
+    except supervise.StartError:
+        raise
+    except Exception:
+        logging.getLogger(__name__).exception("the server ended")
+        return 1
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    advice = old_pmu_config.translate(options.site)
+    if advice is not None:
+        print(advice)
+        return 0
+    site = config.load(options.site, kinds=True)
+    mistakes = []
+    for device in site.devices:
+        try:
+            site_signals(device.kind, device.settings, None)
+        except ValueError as error:
+            mistakes.append(f'[[device]] "{device.name}": {error}')
+    if mistakes:
+        raise config.ConfigError(site.path, mistakes)
+    print(f"{site.path}: {len(site.devices)} devices ({', '.join(device.name for device in site.devices)}), no mistakes")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    site = config.load(options.site, kinds=True)
+    if options.sim:
+        site = site.for_simulation()
+    rows = [row for device in site.devices for row in _device_rows(site, device)]
+    if options.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["pv", "direction", "kind", "unit", "limits", "level", "description"])
+        writer.writerows(rows)
+        return 0
+    widths = [max(len(row[column]) for row in rows) for column in range(6)] if rows else []
+    for row in rows:
+        cells = [text.ljust(width) for text, width in zip(row, widths, strict=False) if width]
+        print("  ".join([*cells, row[-1]]).rstrip())
+    return 0
+
+
+def _device_rows(site: config.Site, device: config.Device) -> list[list[str]]:
+    saved = peek(site.state_dir, device.name)
+    signals = (*COMMON, *site_signals(device.kind, device.settings, saved.get("shape")))
+    catalogue = Catalogue(device.name, device.type, f"{site.prefix}{device.name}:", saved.get("version", 0), False, signals)
+    named = [_row(catalogue.prefix, signal) for signal in signals]
+    named += [
+        [catalogue.prefix + row.name, "readback", "float", "", "", "operator", f"All {len(row.signals)} columns of one reading, in one event"]
+        for row in catalogue.rows
+    ]
+    return named
+
+
+def _row(prefix: str, signal: Signal) -> list[str]:
+    limits = "" if signal.limits is None else f"{signal.limits[0]:g}..{signal.limits[1]:g}"
+    return [prefix + signal.name, signal.direction.value, signal.kind.value, signal.unit, limits, signal.level.value, signal.doc]
+
+
+def _schema(options: argparse.Namespace) -> int:
+    print(config.schema())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Many devices in one process: each a supervised task, one event loop, one server, an orderly end."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack
+
+from iocs import config
+from iocs.ca.client import Client
+from iocs.ca.server import Server
+from iocs.device import Device, Life, Place, site_signals
+from iocs.log import device as device_of_log
+from iocs.state import State, StateError, open_state
+
+log = logging.getLogger(__name__)
+
+
+class StartError(Exception):
+    """The process cannot start: configuration, state, or PVs that somebody else serves. The text says what to do."""
+
+
+def choose(site: config.Site, only: Sequence[str], without: Sequence[str]) -> list[config.Device]:
+    """Give the site's devices that this process is to run.
+
+    Raises:
+        StartError: a name is none of the site's devices, or none is left.
+    """
+    names = [device.name for device in site.devices]
+    for name in (*only, *without):
+        if name not in names:
+            raise StartError(f"the site file has no device {name!r}; it has {', '.join(names) or 'none'}")
+    chosen = [device for device in site.devices if (not only or device.name in only) and device.name not in without]
+    if not chosen:
+        raise StartError("no device is left to run")
+    return chosen
+
+
+async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool, tell: Callable[[str], None]) -> None:
+    """Serve the devices until SIGINT or SIGTERM.
+
+    Args:
+        site: the checked site file, with kinds.
+        devices: those of it that this process runs.
+        sim: run each device on its simulator.
+        tell: called with the lines for people once everything is served.
+
+    Raises:
+        StartError: something stands in the way; no box has been touched.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    with ExitStack() as held:
+        states = {device.name: _open_state(held, site, device) for device in devices}
+        settings = {device.name: _settings(held, device, sim) for device in devices}
+        async with AsyncExitStack() as connections:
+            client = await connections.enter_async_context(Client())
+            await _refuse_doubles(client, site, devices)
+            server = Server()
+            built = [
+                device.kind(settings[device.name], Place(site.prefix, server, states[device.name], sim, lambda: client))
+                for device in devices
+            ]
+            try:
+                await server.start()
+            except OSError as error:
+                raise StartError(str(error)) from error
+            tasks = [asyncio.create_task(_supervise(device)) for device in built]
+            try:
+                for line in _announcement(site, server, built, sim):
+                    tell(line)
+                ended = asyncio.create_task(server.wait())
+                stopped = asyncio.create_task(stop.wait())
+                await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                stopped.cancel()
+                if ended.done():
+                    ended.result()
+                ended.cancel()
+                log.info("stopping")
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await server.stop()
+    log.info("stopped")
+
+
+async def _supervise(device: Device) -> None:
+    """Let a device live. A bug in it makes it INVALID, is logged with its traceback, and starts it again."""
+    device_of_log.set(device.name)
+    log.info("start%s", " on its simulator" if device.simulated else "")
+    while True:
+        try:
+            await device.live()
+        except Exception as error:
+            log.exception("internal error")
+            device.lost(f"internal error: {type(error).__name__}: {error} (see the log)", life=Life.FAULT)
+            await asyncio.sleep(device.backoff.next())
+
+
+def _open_state(held: ExitStack, site: config.Site, device: config.Device) -> State:
+    try:
+        state = held.enter_context(open_state(site.state_dir, device.name))
+        saved = state.load()
+        site_signals(device.kind, device.settings, saved.get("shape"))
+    except (StateError, ValueError) as error:
+        raise StartError(f"{device.name}: {error}") from error
+    return state
+
+
+def _settings(held: ExitStack, device: config.Device, sim: bool) -> config.DeviceSettings:
+    return held.enter_context(device.kind.simulate(device.settings)) if sim else device.settings
+
+
+async def _refuse_doubles(client: Client, site: config.Site, devices: Sequence[config.Device]) -> None:
+    """Refuse to start where one of our PVs is answered already."""
+    names = [f"{site.prefix}{device.name}:ONLINE" for device in devices]
+    answers = await asyncio.gather(*(client.answered(name) for name in names))
+    for name, where in zip(names, answers, strict=True):
+        if where:
+            raise StartError(f"{name} is already served by {where}; stop that IOC, or give this site another [site] prefix")
+
+
+def _announcement(site: config.Site, server: Server, devices: Sequence[Device], sim: bool) -> list[str]:
+    names = ", ".join(device.name for device in devices)
+    where = f"{', '.join(server.interfaces)} port {server.port}"
+    lines = [f"{site.name}: serving {names} on {where}, {len(server.names)} PVs{', on simulators' if sim else ''}"]
+    lines.append(f"try: caget {devices[0].prefix}ONLINE")
+    if not os.environ.get("EPICS_CA_ADDR_LIST"):
+        lines.append("clients on this host need: export EPICS_CA_ADDR_LIST=127.0.0.1 EPICS_CA_AUTO_ADDR_LIST=NO")
+    return lines
