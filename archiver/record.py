@@ -10,17 +10,18 @@ from typing import Any
 
 from archiver.rows import RowFollower
 from archiver.sinks.csv_files import CsvFiles
-from archiver.sinks.folder import Folder
+from archiver.sinks.folder import Folder, FolderTaken
 from iocs import log as logs
 from iocs.ca.client import Client, Watch
 from iocs.config import Site
-from iocs.signals import Catalogue, Reading, Row, Severity
+from iocs.signals import Catalogue, Reading, Severity
 from iocs.state import State, StateError
 
 log = logging.getLogger(__name__)
 
 RETRY_EVERY = 5.0  # s between attempts while a folder does not take rows, and between readings of a missing catalogue
 FOUND_WITHIN = 5.0  # s after which it is said that a device was not found
+CLOSE_WITHIN = 2.0  # s for telling the servers at the end
 COUNTS_EVERY = 60.0  # s between lines with the counts
 
 
@@ -42,7 +43,7 @@ class RowRecorder:
             self._wake.set()
 
     async def write(self) -> None:
-        """Write every so often, in a thread of its own, so that a slow disk never keeps us from listening. Never ends."""
+        """Write every so often, in a thread, so that a slow disk never keeps us from listening. Never ends."""
         while True:
             try:
                 async with asyncio.timeout(
@@ -158,12 +159,11 @@ class Recorder:
             self._claim(folder)
         for device in self.devices:
             self._watch(device.name, device.pvs, device.on_catalogue)
-        chores = asyncio.create_task(self._chores())
-        stopped = asyncio.create_task(stop.wait())
+        tasks = [self._start("-", self._chores()), asyncio.create_task(stop.wait())]
         try:
-            await asyncio.wait([chores, stopped, self._failed], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*tasks, self._failed], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            complete = await self._close([chores, stopped])
+            complete = await self._close(tasks)
         if self._failed.done():
             self._failed.result()
         return complete
@@ -177,19 +177,23 @@ class Recorder:
         folder = self._folders.setdefault(path, Folder(path))
         try:
             folder.claim()
-        except BlockingIOError:
+        except FolderTaken:
             raise
         except OSError as error:
             log.error("%s cannot be used: %s; rows are held in memory until it can", path, error.strerror or error)
         return folder
 
     async def _close(self, tasks: list[asyncio.Task[Any]]) -> bool:
-        for watch in self._watches:
-            await watch.close()
         tasks = [*tasks, *self._writers, *self._reading.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        closing = [asyncio.create_task(watch.close()) for watch in self._watches]
+        if closing:
+            done, late = await asyncio.wait(closing, timeout=CLOSE_WITHIN)
+            for error in [task.exception() for task in done] + [TimeoutError("a watch does not end")] * len(late):
+                if error:
+                    log.warning("closing the connections: %s", error)
         complete = True
         for device in self.devices:
             logs.device.set(device.name)

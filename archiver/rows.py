@@ -58,8 +58,8 @@ def read_row(value: Any) -> RowEvent | None:
 class RowFollower:
     """One row PV: tells rows from repeats, counts what is missing, and hands each row on with its columns.
 
-    A row waits (with all that come after it) until its catalogue is known. One whose catalogue never comes, or whose values
-    do not fit it, keeps its values under numbered columns: none is lost and none is given a wrong name.
+    A row waits (with all that come after it) until its catalogue is known. One whose catalogue never comes, or whose
+    values do not fit it, keeps its values under numbered columns: none is lost and none is given a wrong name.
 
     Args:
         pv: the PV, for the log.
