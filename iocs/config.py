@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from iocs.signals import Alarms, check_name
 
@@ -31,7 +31,15 @@ class ConfigError(Exception):
 class Table(BaseModel):
     """A table of the site file: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _from_site_file(path: Path, info: ValidationInfo) -> Path:
+    return (info.context or {}).get("directory", Path()) / path
+
+
+SitePath = Annotated[Path, AfterValidator(_from_site_file)]
+"""A path in the site file: a relative one counts from the site file's folder."""
 
 
 class SiteTable(Table):
@@ -40,7 +48,7 @@ class SiteTable(Table):
     name: str = Field(description="What people call the site.")
     prefix: str = Field(description="What stands before every PV name, e.g. 'LAB:'.")
     simulated: bool = Field(False, description="Values from simulators may be archived.")
-    state_dir: Path = Field(Path("state"), description="Where what must survive a restart is kept (sim/ with --sim).")
+    state_dir: SitePath = Field(Path("state"), description="Where what must survive a restart is kept (sim/ with --sim).")
 
     @field_validator("prefix")
     @classmethod
@@ -117,7 +125,7 @@ def _digits(value: Any) -> Any:
 class CsvTable(Table):
     """`[archive.csv]`."""
 
-    directory: Path = Field(Path("data"), description="Folder of the files; made if missing.")
+    directory: SitePath = Field(Path("data"), description="Folder of the files; made if missing.")
     name: str | None = Field(None, description="Beginning of the file names; default: the device's name and '_'.")
     time_format: Literal["seconds", "iso", "ns"] = Field("seconds", description="How the first column says UTC.")
     time_digits: int = Field(13, ge=10, le=19, description="Significant figures of the seconds: 13 = milliseconds.")
@@ -142,16 +150,11 @@ class CsvTable(Table):
         own = self.row.get(name) or self.row.get(name.split(":")[0])
         return self if own is None else self.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
 
-    def under(self, directory: Path) -> "CsvTable":
-        """Give the settings with folders counted from `directory`."""
-        rows = {name: table.under(directory) for name, table in self.row.items()}
-        return self.model_copy(update={"directory": directory / self.directory, "row": rows})
-
 
 class ArchiveTable(Table):
     """`[archive]`."""
 
-    csv: CsvTable = Field(CsvTable(), description="CSV files of rows.")
+    csv: CsvTable = Field(default_factory=lambda: CsvTable.model_validate({}), description="CSV files of rows.")
 
 
 class SiteFile(Table):
@@ -224,22 +227,20 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
     mistakes: list[str] = []
     file: SiteFile | None = None
     try:
-        file = SiteFile.model_validate(data)
+        file = SiteFile.model_validate(data, context={"directory": path.parent})
     except ValidationError as error:
         mistakes += _sentences(error, data)
     tables = data.get("device") if isinstance(data.get("device"), list) else []
-    devices = [_device(table, kinds, mistakes) for table in tables if isinstance(table, dict)]
+    devices = [_device(table, path.parent, kinds, mistakes) for table in tables if isinstance(table, dict)]
     names = [device.name for device in devices]
     mistakes += [f'[[device]] "{name}": the name is used {names.count(name)} times' for name in sorted(set(names)) if names.count(name) > 1]
     if file is None or mistakes:
         raise ConfigError(path, list(dict.fromkeys(mistakes)))
     site = file.site
-    state_dir = path.parent / site.state_dir
-    archive = ArchiveTable(csv=file.archive.csv.under(path.parent))
-    return Site(path, site.name, site.prefix, site.simulated, state_dir, tuple(devices), archive)
+    return Site(path, site.name, site.prefix, site.simulated, site.state_dir, tuple(devices), file.archive)
 
 
-def _device(table: dict[str, Any], kinds: bool, mistakes: list[str]) -> Device:
+def _device(table: dict[str, Any], directory: Path, kinds: bool, mistakes: list[str]) -> Device:
     name, type_name = str(table.get("name", "?")), str(table.get("type", "?"))
     if not kinds or "type" not in table:
         return Device(name, type_name)
@@ -249,7 +250,7 @@ def _device(table: dict[str, Any], kinds: bool, mistakes: list[str]) -> Device:
         mistakes.append(f'[[device]] "{name}", key type: {error.args[0]}')
         return Device(name, type_name)
     try:
-        settings = kind.Settings.model_validate(table)
+        settings = kind.Settings.model_validate(table, context={"directory": directory})
     except ValidationError as error:
         mistakes += _sentences(error, table, f'[[device]] "{name}"')
         return Device(name, type_name, kind)

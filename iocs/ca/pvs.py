@@ -201,8 +201,10 @@ class Pv:
 
     def _judge(self, posted: Any) -> tuple[Any, Severity, Status]:
         if isinstance(posted, Bad):
-            value = self.reading.value if posted.value is None else self._typed(posted.value)
-            return value, posted.severity, posted.status
+            if posted.value is None:
+                return self.reading.value, posted.severity, posted.status
+            value, severity, status = self._judge(posted.value)
+            return (value, severity, status) if severity > posted.severity else (value, posted.severity, posted.status)
         value, signal = self._typed(posted), self.signal
         if signal.count > 1 or signal.kind in (Kind.STR, Kind.TEXT):
             return value, Severity.NO_ALARM, Status.NO_ALARM
