@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0 if asyncio.run(_record(site, state)) else 1
     except (StateError, FolderTaken) as error:
         log.error("%s", error)
+        return 2
     except Exception:
         log.critical("the archiver ended by a fault of its own", exc_info=True)
     return 1

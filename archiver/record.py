@@ -33,9 +33,16 @@ class RowRecorder:
         self.follower = RowFollower(pv, files.add)
         self._write_every = write_every
         self._wake = asyncio.Event()
+        self._connected = False
 
     def on_reading(self, reading: Reading) -> None:
         """Take an event of the row PV. Loss of the link or of the device writes what is held at once."""
+        if reading.connected is not self._connected:
+            self._connected = reading.connected
+            if reading.connected:
+                log.info("%s: connected", self.follower.pv)
+            else:
+                log.warning("%s: the link is lost; what is held is written now", self.follower.pv)
         if not reading.connected:
             self.follower.forget()
             self._wake.set()
