@@ -1,7 +1,7 @@
 """The wire to one box: one address syntax, one owner, a deadline on every wait, and the back-off between attempts.
 
-A `Link` is an exclusive byte connection. Its face fits every transport: those with sockets wait in the event loop, those that
-block (serial lines, vendor libraries) keep one thread of their own behind the same five verbs.
+A `Link` is an exclusive byte connection. Its face fits every transport: those with sockets wait in the event loop,
+those that block (serial lines, vendor libraries) keep one thread of their own behind the same five verbs.
 """
 
 import asyncio
@@ -62,7 +62,9 @@ def parse_address(text: str, default_port: int | None = None) -> Address:
     if match is None:
         raise ValueError(f"{text!r} is not an address: write scheme://host:port, for example tcp://192.168.0.20:4712")
     if match["scheme"] not in TRANSPORTS:
-        raise ValueError(f"{text!r}: links of the kind {match['scheme']!r} are not known here; known: {', '.join(TRANSPORTS)}")
+        raise ValueError(
+            f"{text!r}: links of the kind {match['scheme']!r} are not known here; known: {', '.join(TRANSPORTS)}"
+        )
     port = int(match["port"]) if match["port"] else default_port
     if port is None:
         raise ValueError(f"{text!r} has no port: write {match['scheme']}://host:port")
@@ -127,7 +129,8 @@ class TcpLink:
                 self._reader, self._writer = await asyncio.open_connection(self.address.host, self.address.port)
         except TimeoutError:
             raise LinkTimeout(
-                f"{self.address}: no connection within {timeout:g} s; is the box switched on, the cable in, a firewall between?"
+                f"{self.address}: no connection within {timeout:g} s; "
+                "is the box switched on, the cable in, a firewall between?"
             ) from None
         except OSError as error:
             raise LinkError(f"{self.address}: {reason(error)}") from error

@@ -1,9 +1,10 @@
-"""`python -m iocs run | check | list | schema`: run the site's devices, check the site file, list its PVs, print its schema."""
+"""`python -m iocs run | check | list | schema`: serve a site's devices, check its file, list its PVs."""
 
 import argparse
 import asyncio
 import csv
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -25,14 +26,19 @@ EXAMPLES = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code: 0 done, 1 failed while running, 2 bad usage or configuration."""
     parser = argparse.ArgumentParser(
-        prog="python -m iocs", description="Instruments as EPICS PVs.", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m iocs",
+        description="Instruments as EPICS PVs.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"countinghouse {version('countinghouse')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="serve the site's devices until SIGINT or SIGTERM")
     run.add_argument("site", type=Path, metavar="SITE", help="the site file")
     run.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run these devices alone")
-    run.add_argument("--except", nargs="+", default=[], metavar="NAME", dest="without", help="run all devices but these")
+    run.add_argument(
+        "--except", nargs="+", default=[], metavar="NAME", dest="without", help="run all devices but these"
+    )
     run.add_argument("--sim", action="store_true", help="run each device on its simulator; no hardware is touched")
     log.add_options(run)
     check = commands.add_parser("check", help="check a site file; touches no hardware")
@@ -48,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (config.ConfigError, supervise.StartError, StateError) as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `list | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -84,7 +93,9 @@ def _check(options: argparse.Namespace) -> int:
             mistakes.append(f'[[device]] "{device.name}": {error}')
     if mistakes:
         raise config.ConfigError(site.path, mistakes)
-    print(f"{site.path}: {len(site.devices)} devices ({', '.join(device.name for device in site.devices)}), no mistakes")
+    print(
+        f"{site.path}: {len(site.devices)} devices ({', '.join(device.name for device in site.devices)}), no mistakes"
+    )
     return 0
 
 
@@ -108,10 +119,20 @@ def _list(options: argparse.Namespace) -> int:
 def _device_rows(site: config.Site, device: config.Device) -> list[list[str]]:
     saved = peek(site.state_dir, device.name)
     signals = (*COMMON, *site_signals(device.kind, device.settings, saved.get("shape")))
-    catalogue = Catalogue(device.name, device.type, f"{site.prefix}{device.name}:", saved.get("version", 0), False, signals)
+    catalogue = Catalogue(
+        device.name, device.type, f"{site.prefix}{device.name}:", saved.get("version", 0), False, signals
+    )
     named = [_row(catalogue.prefix, signal) for signal in signals]
     named += [
-        [catalogue.prefix + row.name, "readback", "float", "", "", "operator", f"All {len(row.signals)} columns of one reading, in one event"]
+        [
+            catalogue.prefix + row.name,
+            "readback",
+            "float",
+            "",
+            "",
+            "operator",
+            f"All {len(row.signals)} columns of one reading, in one event",
+        ]
         for row in catalogue.rows
     ]
     return named
@@ -119,7 +140,15 @@ def _device_rows(site: config.Site, device: config.Device) -> list[list[str]]:
 
 def _row(prefix: str, signal: Signal) -> list[str]:
     limits = "" if signal.limits is None else f"{signal.limits[0]:g}..{signal.limits[1]:g}"
-    return [prefix + signal.name, signal.direction.value, signal.kind.value, signal.unit, limits, signal.level.value, signal.doc]
+    return [
+        prefix + signal.name,
+        signal.direction.value,
+        signal.kind.value,
+        signal.unit,
+        limits,
+        signal.level.value,
+        signal.doc,
+    ]
 
 
 def _schema(options: argparse.Namespace) -> int:

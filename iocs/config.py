@@ -13,7 +13,16 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from iocs.signals import Alarms, check_name
 
@@ -48,7 +57,9 @@ class SiteTable(Table):
     name: str = Field(description="What people call the site.")
     prefix: str = Field(description="What stands before every PV name, e.g. 'LAB:'.")
     simulated: bool = Field(False, description="Values from simulators may be archived.")
-    state_dir: SitePath = Field(Path("state"), description="Where what must survive a restart is kept (sim/ with --sim).")
+    state_dir: SitePath = Field(
+        Path("state"), description="Where what must survive a restart is kept (sim/ with --sim)."
+    )
 
     @field_validator("prefix")
     @classmethod
@@ -95,8 +106,12 @@ class DeviceSettings(Table):
     limits: dict[str, tuple[float, float]] = Field(
         {}, description="limits.VSET = [0, 3000] narrows what may be put; a bare signal name means every channel."
     )
-    alarms: dict[str, AlarmTable] = Field({}, description="alarms.IMON = { high = 2.0 }; a bare signal name means every channel.")
-    lost_after: float | None = Field(None, gt=0, description="Seconds without good data until the device counts as lost.")
+    alarms: dict[str, AlarmTable] = Field(
+        {}, description="alarms.IMON = { high = 2.0 }; a bare signal name means every channel."
+    )
+    lost_after: float | None = Field(
+        None, gt=0, description="Seconds without good data until the device counts as lost."
+    )
 
     @field_validator("limits")
     @classmethod
@@ -135,7 +150,8 @@ class CsvTable(Table):
     write_every: float = Field(5.0, gt=0, le=3600, description="Seconds between writes to the file.")
     new_file_every: float = Field(3600.0, ge=1, description="Seconds from one file to the next, aligned to UTC.")
     row: dict[str, "CsvTable"] = Field(
-        {}, description="[archive.csv.row.NAME]: the same keys for one row. NAME: its device, or its PV without site prefix."
+        {},
+        description="[archive.csv.row.NAME]: the same keys for one row. NAME: its device, or its PV less the prefix.",
     )
 
     @field_validator("value_digits")
@@ -154,7 +170,7 @@ class CsvTable(Table):
 class ArchiveTable(Table):
     """`[archive]`."""
 
-    csv: CsvTable = Field(default_factory=lambda: CsvTable.model_validate({}), description="CSV files of rows.")
+    csv: CsvTable = Field({}, description="CSV files of rows.")  # type: ignore[assignment]  # validated as a table
 
 
 class SiteFile(Table):
@@ -162,7 +178,7 @@ class SiteFile(Table):
 
     site: SiteTable
     device: list[DeviceTable] = []
-    archive: ArchiveTable = ArchiveTable()
+    archive: ArchiveTable = Field({})  # type: ignore[assignment]  # validated as a table
 
 
 @dataclass(frozen=True)
@@ -230,10 +246,15 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         file = SiteFile.model_validate(data, context={"directory": path.parent})
     except ValidationError as error:
         mistakes += _sentences(error, data)
-    tables = data.get("device") if isinstance(data.get("device"), list) else []
+    tables = data.get("device")
+    tables = tables if isinstance(tables, list) else []
     devices = [_device(table, path.parent, kinds, mistakes) for table in tables if isinstance(table, dict)]
     names = [device.name for device in devices]
-    mistakes += [f'[[device]] "{name}": the name is used {names.count(name)} times' for name in sorted(set(names)) if names.count(name) > 1]
+    mistakes += [
+        f'[[device]] "{name}": the name is used {names.count(name)} times'
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]
     if file is None or mistakes:
         raise ConfigError(path, list(dict.fromkeys(mistakes)))
     site = file.site
@@ -274,7 +295,9 @@ def find_kind(type_name: str) -> Any:
     module, _, attribute = type_name.partition(":")
     if not attribute:
         known = ", ".join(sorted(installed)) or "none: is the package installed (make venv)?"
-        raise LookupError(f"no kind of device is called {type_name!r}; known: {known}. Your own is written mylab.foo:Foo")
+        raise LookupError(
+            f"no kind of device is called {type_name!r}; known: {known}. Your own is written mylab.foo:Foo"
+        )
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -283,7 +306,9 @@ def find_kind(type_name: str) -> Any:
 
 def _sentences(error: ValidationError, data: dict[str, Any], where: str = "") -> list[str]:
     """Say each mistake with its table and key."""
-    return [f"{_place(problem['loc'], data, where)}: {_wording(problem)}" for problem in error.errors(include_url=False)]
+    return [
+        f"{_place(problem['loc'], data, where)}: {_wording(problem)}" for problem in error.errors(include_url=False)
+    ]
 
 
 def _place(location: tuple[int | str, ...], data: dict[str, Any], where: str) -> str:

@@ -79,7 +79,14 @@ COMMON = (
         group="Device",
         doc="Whether the box answers",
     ),
-    readback("STATE", type=Life, state_severities=_LIFE_SEVERITIES, archive=MONITOR, group="Device", doc="Where the device is in its life"),
+    readback(
+        "STATE",
+        type=Life,
+        state_severities=_LIFE_SEVERITIES,
+        archive=MONITOR,
+        group="Device",
+        doc="Where the device is in its life",
+    ),
     readback("ERROR", type=str, archive=MONITOR, group="Device", doc="What is wrong, empty when well"),
     readback("LASTREJECT", type=str, group="Device", doc="Last put that was refused, and why"),
     readback("IDN", type=str, group="Device", doc="What the box says it is"),
@@ -208,7 +215,7 @@ class Device:
     def post(self, time_ns: int, values: Mapping[str, Any], *, scalars: bool = True) -> None:
         """Post values that were read together, in the event loop, without waiting.
 
-        Rows of which a column is among the values are posted with it, each time; columns that are absent or INVALID are NaN.
+        Rows of which a column is among the values are posted too, each time; absent or INVALID columns are NaN.
 
         Args:
             time_ns: when the values were taken, ns since 1970, by the box's clock where that is the better one.
@@ -242,7 +249,9 @@ class Device:
         self._life, self._reason = life, reason
         status = Status.DISABLE if life is Life.DISABLED else Status.COMM
         common = {signal.name for signal in COMMON}
-        self._server.invalidate([self.prefix + name for name in (*self._signals, *self._rows) if name not in common], status)
+        self._server.invalidate(
+            [self.prefix + name for name in (*self._signals, *self._rows) if name not in common], status
+        )
         self._tell_life()
 
     def reshape(self, shape: Any) -> None:
@@ -370,7 +379,12 @@ class Device:
         if not self._enabled.is_set():
             self._life, self._reason = Life.DISABLED, "disabled before this start; put 1 to ENABLE"
         self._tell_life()
-        return {"HEARTBEAT": 0, "SIM": self.simulated, "LASTREJECT": "", "AGE": Bad("no good data yet", status=Status.UDF)}
+        return {
+            "HEARTBEAT": 0,
+            "SIM": self.simulated,
+            "LASTREJECT": "",
+            "AGE": Bad("no good data yet", status=Status.UDF),
+        }
 
     def _serve_signals(self) -> None:
         """Bring what is served in line with settings and shape; a change of it is a new catalogue version."""
@@ -390,6 +404,7 @@ class Device:
             self._saved["signals"] = told["signals"]
             self._saved["version"] += 1
             self.save()
+            log.info("catalogue version %d: %d signals", self._saved["version"], len(wanted))
         self._server.post(self.prefix, time.time_ns(), {"PVS": self.catalogue.to_json()})
 
     def _post_row(self, row: str, time_ns: int, values: list[float]) -> None:
@@ -430,6 +445,6 @@ def _fitting(table: Mapping[str, Any], name: str) -> Any:
 
 def _number(value: Any) -> float:
     """A row's element: INVALID and absent are NaN, an enum is its state's number."""
-    if value is None or (isinstance(value, Bad) and (value.severity is Severity.INVALID or value.value is None)):
-        return math.nan
-    return float(value.value if isinstance(value, Bad) else value)
+    if isinstance(value, Bad):
+        value = None if value.severity is Severity.INVALID else value.value
+    return math.nan if value is None else float(value)

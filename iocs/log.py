@@ -15,7 +15,9 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a command the options of logging."""
-    parser.add_argument("--log-level", choices=LEVELS, default="INFO", type=str.upper, help="least severe lines to log (INFO)")
+    parser.add_argument(
+        "--log-level", choices=LEVELS, default="INFO", type=str.upper, help="least severe lines to log (INFO)"
+    )
     file = parser.add_mutually_exclusive_group()
     file.add_argument("--log-file", type=Path, metavar="FILE", help="append the log to FILE instead of stderr")
     file.add_argument("--log-overwrite", type=Path, metavar="FILE", help="write the log to FILE, beginning anew")
@@ -28,8 +30,14 @@ def start(options: argparse.Namespace) -> None:
         OSError: the log file cannot be opened.
     """
     file = options.log_file or options.log_overwrite
-    handler = logging.FileHandler(file, mode="w" if options.log_overwrite else "a") if file else logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-8s %(device)-8s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    handler = (
+        logging.FileHandler(file, mode="w" if options.log_overwrite else "a")
+        if file
+        else logging.StreamHandler(sys.stderr)
+    )
+    formatter = logging.Formatter(
+        "%(asctime)s.%(msecs)03dZ %(levelname)-8s %(device)-8s %(message)s", "%Y-%m-%dT%H:%M:%S"
+    )
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     handler.addFilter(_name_device)

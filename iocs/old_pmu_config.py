@@ -35,7 +35,9 @@ def translate(path: Path) -> str | None:
             values[key.strip().lower()] = value.strip()
     if "pmu ip" not in values or "pmu number" not in values:
         return None
-    return _site_file(path, {key.replace("value significant", "values significant"): value for key, value in values.items()})
+    return _site_file(
+        path, {key.replace("value significant", "values significant"): value for key, value in values.items()}
+    )
 
 
 def _site_file(path: Path, values: dict[str, str]) -> str:
@@ -44,7 +46,7 @@ def _site_file(path: Path, values: dict[str, str]) -> str:
         return text if re.fullmatch(r"\d+(\.\d+)?", text) else f"{default}  # the old file says {text!r}"
 
     name, directory = values.get("csv name", "PMU_"), values.get("csv directory", "OutputData/")
-    return f"""{path} is a configuration of the old PMU logger. Write this into site.toml, then: python -m iocs check site.toml
+    return f"""{path} is a configuration of the old PMU logger. In its place, write into site.toml:
 
 [site]
 name = "lab"

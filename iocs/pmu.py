@@ -36,7 +36,16 @@ _TRIGGERS = (
     "Digital",
     *(f"User {number}" for number in range(8, 16)),
 )
-_TIME_QUALITIES = ("Not used", "Below 100 ns", "Below 1 us", "Below 10 us", "Below 100 us", "Below 1 ms", "Below 10 ms", "Above 10 ms")
+_TIME_QUALITIES = (
+    "Not used",
+    "Below 100 ns",
+    "Below 1 us",
+    "Below 10 us",
+    "Below 100 us",
+    "Below 1 ms",
+    "Below 10 ms",
+    "Above 10 ms",
+)
 _UNLOCKED = ("Locked or below 10 s", "10 to 100 s", "100 to 1000 s", "Above 1000 s")
 _TQ = (
     "Locked to UTC",
@@ -68,15 +77,47 @@ STREAM = (
 )
 STATUS = (
     readback("STAT", type=int, group="Status", row="ROW", doc="STAT word of the frame"),
-    readback("TQ", type=_TQ, state_severities=(*(GOOD,) * 12, *(MINOR,) * 4), group="Status", row="ROW", doc="Time quality of the PMU's clock"),
+    readback(
+        "TQ",
+        type=_TQ,
+        state_severities=(*(GOOD,) * 12, *(MINOR,) * 4),
+        group="Status",
+        row="ROW",
+        doc="Time quality of the PMU's clock",
+    ),
     readback("LEAP", type=_LEAP, group="Status", row="ROW", doc="Leap second"),
-    readback("STAT:ERROR", type=_ERRORS, state_severities=(GOOD, *(Severity.MAJOR,) * 3), group="Status", doc="STAT bits 15-14: may the data be used"),
-    readback("STAT:SYNC", type=("In sync", "Not in sync"), state_severities=(GOOD, MINOR), group="Status", doc="STAT bit 13: in step with UTC"),
+    readback(
+        "STAT:ERROR",
+        type=_ERRORS,
+        state_severities=(GOOD, *(Severity.MAJOR,) * 3),
+        group="Status",
+        doc="STAT bits 15-14: may the data be used",
+    ),
+    readback(
+        "STAT:SYNC",
+        type=("In sync", "Not in sync"),
+        state_severities=(GOOD, MINOR),
+        group="Status",
+        doc="STAT bit 13: in step with UTC",
+    ),
     readback("STAT:TRIGGER", type=("No trigger", "Trigger"), group="Status", doc="STAT bit 11: trigger detected"),
     readback("STAT:TRIGREASON", type=_TRIGGERS, group="Status", doc="STAT bits 3-0: reason of the trigger"),
-    readback("STAT:CFGCHANGE", type=("Stable", "Will change"), group="Status", doc="STAT bit 10: configuration will change"),
-    readback("STAT:MODIFIED", type=("As measured", "Modified"), group="Status", doc="STAT bit 9: data modified by post-processing"),
-    readback("STAT:TIMEQ", type=_TIME_QUALITIES, state_severities=(*(GOOD,) * 7, MINOR), group="Status", doc="STAT bits 8-6: time error at the PMU"),
+    readback(
+        "STAT:CFGCHANGE", type=("Stable", "Will change"), group="Status", doc="STAT bit 10: configuration will change"
+    ),
+    readback(
+        "STAT:MODIFIED",
+        type=("As measured", "Modified"),
+        group="Status",
+        doc="STAT bit 9: data modified by post-processing",
+    ),
+    readback(
+        "STAT:TIMEQ",
+        type=_TIME_QUALITIES,
+        state_severities=(*(GOOD,) * 7, MINOR),
+        group="Status",
+        doc="STAT bits 8-6: time error at the PMU",
+    ),
     readback("STAT:UNLOCKED", type=_UNLOCKED, group="Status", doc="STAT bits 5-4: time since the clock was locked"),
 )
 LINK = (
@@ -92,7 +133,9 @@ LINK = (
     readback("UNDECODED", precision=0, group="Link", doc="Frames that could not be decoded"),
 )
 
-_RESERVED = {part for signal in (*COMMON, *STREAM, *STATUS, *LINK) for part in (signal.name, signal.name.split(":")[0])} | {"ROW"}
+_RESERVED = {
+    part for signal in (*COMMON, *STREAM, *STATUS, *LINK) for part in (signal.name, signal.name.split(":")[0])
+} | {"ROW"}
 
 
 class PmuSettings(DeviceSettings):
@@ -172,7 +215,9 @@ class PMU(Device):
         pmu = configuration.pmus[0]
         self._channels = Channels(pmu, self.settings.angle)
         self._period = configuration.period
-        rate = f"{configuration.data_rate}/s" if configuration.data_rate > 0 else f"one each {-configuration.data_rate} s"
+        rate = (
+            f"{configuration.data_rate}/s" if configuration.data_rate > 0 else f"one each {-configuration.data_rate} s"
+        )
         self.identify(f"{pmu.station} (IDCODE {pmu.idcode}), {len(pmu.phasors)} phasors, {rate}, {pmu.nominal} Hz")
         self.reshape(_shape(configuration))
 
@@ -185,7 +230,9 @@ class PMU(Device):
         values = {**self._channels.values(data), **stream_values(data, frame.tq)}
         doubt = doubted(data.stat, frame.tq)
         if doubt is not None:
-            values = {name: value if name in _STATUS_NAMES else doubt_value(doubt, value) for name, value in values.items()}
+            values = {
+                name: value if name in _STATUS_NAMES else doubt_value(doubt, value) for name, value in values.items()
+            }
         due = not 0 <= frame.time_ns - self._scalars_at < 0.999e9 / self.settings.scalar_rate or status != self._shown
         if due:
             self._scalars_at, self._shown = frame.time_ns, status
@@ -237,16 +284,24 @@ class Channels:
         self._analogs = names[len(pmu.phasors) :]
         self._words = words
         self._turn = math.degrees if angle == "deg" else float
-        self.signals = [signal for pair, channel in zip(self._phasors, pmu.phasors, strict=True) for signal in _phasor(pair, channel, angle)]
+        self.signals = [
+            signal
+            for pair, channel in zip(self._phasors, pmu.phasors, strict=True)
+            for signal in _phasor(pair, channel, angle)
+        ]
         self.signals += [
             readback(name, group="Analogs", row="ROW", doc=f"Analog {channel.name!r}")
             for name, channel in zip(self._analogs, pmu.analogs, strict=True)
         ]
         self._bits: list[tuple[int, int, str]] = []
         for index, (word, digital) in enumerate(zip(words, pmu.digitals, strict=True)):
-            self.signals.append(readback(word, type=int, group="Digital", row="ROW", doc=f"Digital status word {index + 1}"))
+            self.signals.append(
+                readback(word, type=int, group="Digital", row="ROW", doc=f"Digital status word {index + 1}")
+            )
             named = [(bit, name) for bit, name in enumerate(digital.names) if name.strip()]
-            for (bit, text), name in zip(named, unique_names(legal_name(text, f"BIT{bit}") for bit, text in named), strict=True):
+            for (bit, text), name in zip(
+                named, unique_names(legal_name(text, f"BIT{bit}") for bit, text in named), strict=True
+            ):
                 self._bits.append((index, bit, f"{word}:{name}"))
                 doc = f"Bit {bit} of word {index + 1}, {text!r}, normally {digital.normal >> bit & 1}"
                 self.signals.append(readback(f"{word}:{name}", type=("0", "1"), group="Digital", doc=doc))
@@ -299,7 +354,7 @@ def stat_values(stat: Stat) -> dict[str, int]:
 
 
 def doubted(stat: int, tq: TimeQuality) -> Bad | None:
-    """Say whether a frame's values may be taken at their word: INVALID by STAT bits 15-14, MINOR by a doubtful clock."""
+    """Say whether a frame's values may be taken at their word: INVALID by STAT bits 15-14, MINOR by the clock."""
     word = Stat(stat)
     if word.error:
         return Bad(f"STAT says: {_ERRORS[word.error]}")

@@ -1,6 +1,6 @@
-"""The words that all rooms share (pure): Signal, Row, Reading, Bad, names, limit alarms, and the catalogue with its JSON.
+"""The words that all rooms share (pure): Signal, Row, Reading, Bad, names, limit alarms, the catalogue and its JSON.
 
-A `Signal` is the one declaration of a quantity; PV, fields, screen, dashboard, archive list and documentation derive from it:
+A `Signal` is the one declaration of a quantity; PV, screen, dashboard, archive list and documentation derive from it:
 
     VMON = readback("VMON", "V", precision=1, archive=MONITOR, doc="Measured output voltage (magnitude)")
 """
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum, IntEnum, StrEnum
+from itertools import pairwise
 from typing import Any
 
 Value = float | int | str | Sequence[float]
@@ -78,7 +79,7 @@ MONITOR = Archive.MONITOR
 
 
 class Kind(StrEnum):
-    """What a value is. `STR` holds short words (39 bytes plain, whole as `NAME.VAL$`), `TEXT` long text as a character array."""
+    """What a value is. `STR`: 39 bytes plain, whole as `NAME.VAL$`; `TEXT`: long text as a character array."""
 
     FLOAT = "float"
     INT = "int"
@@ -93,7 +94,7 @@ TEXT_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
-    """Limits in the signal's unit: beyond low/high MINOR, beyond lolo/hihi MAJOR; `hysteresis`: how far back ends the alarm."""
+    """Limits in the signal's unit: at low/high MINOR, at lolo/hihi MAJOR; `hysteresis`: how far back ends the alarm."""
 
     lolo: float | None = None
     low: float | None = None
@@ -103,8 +104,10 @@ class Alarms:
 
     def __post_init__(self) -> None:
         """Refuse limits in the wrong order."""
-        given = [(name, getattr(self, name)) for name in ("lolo", "low", "high", "hihi") if getattr(self, name) is not None]
-        for (lower_name, lower), (upper_name, upper) in zip(given, given[1:], strict=False):
+        given = [
+            (name, getattr(self, name)) for name in ("lolo", "low", "high", "hihi") if getattr(self, name) is not None
+        ]
+        for (lower_name, lower), (upper_name, upper) in pairwise(given):
             if lower > upper:
                 raise ValueError(f"{lower_name} = {lower:g} is above {upper_name} = {upper:g}")
         if self.hysteresis < 0:
@@ -352,6 +355,8 @@ def acceptable(signal: Signal, value: Any) -> Any:
     """
     if signal.kind in (Kind.STR, Kind.TEXT):
         return str(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        raise Refused(f"one value is needed, not {len(value)}")
     if signal.kind is Kind.ENUM:
         return _state(signal, value)
     try:
@@ -362,7 +367,9 @@ def acceptable(signal: Signal, value: Any) -> Any:
         raise Refused(f"{number} is not a value that can be set")
     if signal.limits and not signal.limits[0] <= number <= signal.limits[1]:
         low, high = signal.limits
-        raise Refused(f"{number:g} {signal.unit} is beyond the limits {low:g} .. {high:g} {signal.unit}".replace("  ", " "))
+        raise Refused(
+            f"{number:g} {signal.unit} is beyond the limits {low:g} .. {high:g} {signal.unit}".replace("  ", " ")
+        )
     if signal.kind is Kind.INT:
         if number != int(number) or not -(2**31) <= number < 2**31:
             raise Refused(f"{value!r} is not a whole number of 32 bits")
@@ -411,7 +418,9 @@ class Catalogue:
     def to_json(self) -> str:
         """Write the catalogue as one line of JSON; what has its default value is left out."""
         head = {name: getattr(self, name) for name in ("device", "kind", "prefix", "version", "simulated")}
-        return json.dumps({**head, "signals": [signal_to_dict(signal) for signal in self.signals]}, separators=(",", ":"))
+        return json.dumps(
+            {**head, "signals": [signal_to_dict(signal) for signal in self.signals]}, separators=(",", ":")
+        )
 
     @classmethod
     def from_json(cls, text: str) -> "Catalogue":
@@ -424,7 +433,12 @@ class Catalogue:
             data = json.loads(text)
             signals = tuple(signal_from_dict(entry) for entry in data["signals"])
             return cls(
-                str(data["device"]), str(data["kind"]), str(data["prefix"]), int(data["version"]), bool(data["simulated"]), signals
+                str(data["device"]),
+                str(data["kind"]),
+                str(data["prefix"]),
+                int(data["version"]),
+                bool(data["simulated"]),
+                signals,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a catalogue: {type(error).__name__} {error}") from error
@@ -437,7 +451,9 @@ def signal_to_dict(signal: Signal) -> dict[str, Any]:
     """Give a signal as plain data for JSON, without what has its default value."""
     data = {name: getattr(signal, name) for name, default in _DEFAULTS.items() if getattr(signal, name) != default}
     if signal.alarms is not None:
-        data["alarms"] = {f.name: getattr(signal.alarms, f.name) for f in fields(Alarms) if getattr(signal.alarms, f.name) is not None}
+        data["alarms"] = {
+            f.name: getattr(signal.alarms, f.name) for f in fields(Alarms) if getattr(signal.alarms, f.name) is not None
+        }
     return data
 
 

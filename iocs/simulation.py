@@ -21,7 +21,9 @@ def simulator(module: str, arguments: Sequence[str] = (), *, timeout: float = 20
         RuntimeError: it ended, or said nothing within `timeout` seconds.
     """
     command = [sys.executable, "-m", module, *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, preexec_fn=_end_with_parent)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, preexec_fn=_end_with_parent
+    )
     try:
         yield _address(process, module, timeout)
     finally:

@@ -57,7 +57,9 @@ class State:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -93,7 +95,8 @@ def _load(path: Path) -> dict[str, Any]:
         raise StateError(f"{path} is not a state file; {MOVE_AWAY}")
     if document.get("format") != FORMAT:
         raise StateError(
-            f"{path} has format {document.get('format')}, this program knows {FORMAT}: use the version that wrote it; {MOVE_AWAY}"
+            f"{path} has format {document.get('format')}, this program knows {FORMAT}: "
+            f"use the version that wrote it; {MOVE_AWAY}"
         )
     return document["data"]
 
@@ -110,7 +113,9 @@ def _lock(directory: Path, name: str) -> int:
     except OSError:
         holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(handle)
-        raise StateError(f"{name} is already run by process {holder}: one box has one owner; stop that one first ({path})") from None
+        raise StateError(
+            f"{name} is already run by process {holder}: one box has one owner; stop that one first ({path})"
+        ) from None
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle

@@ -121,7 +121,9 @@ async def _refuse_doubles(client: Client, site: config.Site, devices: Sequence[c
     answers = await asyncio.gather(*(client.answered(name) for name in names))
     for name, where in zip(names, answers, strict=True):
         if where:
-            raise StartError(f"{name} is already served by {where}; stop that IOC, or give this site another [site] prefix")
+            raise StartError(
+                f"{name} is already served by {where}; stop that IOC, or give this site another [site] prefix"
+            )
 
 
 def _announcement(site: config.Site, server: Server, devices: Sequence[Device], sim: bool) -> list[str]:

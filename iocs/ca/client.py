@@ -126,7 +126,7 @@ class Client:
 
 
 def read_response(response: Any) -> Reading:
-    """Give a caproto response of a TIME type as a Reading: text as str, one element as a scalar, arrays as numpy arrays."""
+    """Give a caproto response of a TIME type as a Reading: text as str, one element as a scalar, else a numpy array."""
     metadata = response.metadata
     stamp = metadata.stamp
     never = stamp.secondsSinceEpoch == stamp.nanoSeconds == 0  # 1990: a PV that has had no value yet

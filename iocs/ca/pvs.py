@@ -30,9 +30,17 @@ class Channel:
         return AccessRights.READ | AccessRights.WRITE if self.on_put else AccessRights.READ
 
     async def auth_write(
-        self, hostname: str, username: str, data: Any, data_type: Any, metadata: Any, *, flags: int = 0, user_address: Any = None
+        self,
+        hostname: str,
+        username: str,
+        data: Any,
+        data_type: Any,
+        metadata: Any,
+        *,
+        flags: int = 0,
+        user_address: Any = None,
     ) -> Any:
-        """Hand a client's put to the device; the new value comes back by way of `store`. Gives the status of the put."""
+        """Hand a client's put to the device; the new value comes back by `store`. Gives the status of the put."""
         host = user_address[0] if user_address else hostname
         try:
             if self.on_put is None:
@@ -43,21 +51,19 @@ class Channel:
         return None
 
     def _from_wire(self, data: Any, data_type: Any) -> Any:
-        signal = self.signal
+        """Give what a client sent as a plain value; what is not of our kind is given as it came, for refusal."""
         try:
             value = ca.backend.convert_values(
                 values=data,
                 from_dtype=ca.native_type(data_type),
                 to_dtype=self.data_type,  # type: ignore[attr-defined]
                 string_encoding="utf-8",
-                enum_strings=signal.states or None,
+                enum_strings=self.signal.states or None,
                 direction=ConversionDirection.FROM_WIRE,
             )
-        except (ValueError, TypeError) as error:
-            raise Refused(f"{signal.name} takes a value of the kind {signal.kind.value}, not {data!r}") from error
-        if signal.count == 1 and not isinstance(value, str | bytes) and hasattr(value, "__len__"):
-            if len(value) != 1:
-                raise Refused(f"{signal.name} takes one value, not {len(value)}")
+        except (ValueError, TypeError):
+            value = [item.decode(errors="replace") if isinstance(item, bytes) else item for item in data]
+        if self.signal.count == 1 and not isinstance(value, str | bytes) and len(value) == 1:
             return value[0]
         return value
 
@@ -170,10 +176,12 @@ class Pv:
         self.watchers: list[Callable[[Reading], None]] = []
 
     def take(self, posted: Any, time_ns: int) -> bool:
-        """Take a posted value as the newest reading; say whether it is an event (changed value or alarm, or an array)."""
+        """Take a posted value as the newest reading; say whether it is an event (value or alarm changed, or an array)."""
         value, severity, status = self._judge(posted)
         old = self.reading
-        same = old.value is value or (self.signal.count == 1 and (old.value == value or (old.value != old.value and value != value)))
+        same = old.value is value or (
+            self.signal.count == 1 and (old.value == value or (old.value != old.value and value != value))
+        )
         event = self.signal.count > 1 or not same or (old.severity, old.status) != (severity, status)
         self.reading = Reading(value, time_ns, severity, status)
         if event:
@@ -217,7 +225,7 @@ class Pv:
         return value, *limit_alarm(signal.alarms, value, last)
 
     def _typed(self, value: Any) -> Any:
-        """Bring a posted value to the one Python type of its kind; an Enum member becomes its place among the states."""
+        """Bring a posted value to the Python type of its kind; an Enum member becomes its place among the states."""
         signal = self.signal
         if signal.count > 1:
             return value

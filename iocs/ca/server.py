@@ -16,7 +16,7 @@ from caproto.asyncio.server import Context
 from caproto.server.common import DisconnectedCircuit
 
 from iocs.ca.pvs import Pv, wire_value
-from iocs.signals import Reading, Refused, Signal, Status
+from iocs.signals import Reading, Signal, Status
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Server:
     @property
     def port(self) -> int | None:
         """TCP port in use, None before the start."""
-        return self._context.port
+        return None if self._context.port is None else int(self._context.port)
 
     @property
     def names(self) -> list[str]:
@@ -77,7 +77,9 @@ class Server:
             pv.invalidate(Status.COMM)
             self._send(pv, True)
             pv.disconnect()
-        for key in [key for key in self._context.pvdb if key.split(".")[0] in gone]:  # caproto keeps NAME.FIELD there too
+        for key in [
+            key for key in self._context.pvdb if key.split(".")[0] in gone
+        ]:  # caproto keeps NAME.FIELD there too
             del self._context.pvdb[key]
         self._later(self._context.disconnect(gone))
 
@@ -138,7 +140,9 @@ class Server:
         ready.cancel()
         if serving.done():
             await self.stop()
-            raise OSError(f"cannot serve on {', '.join(self.interfaces)}: {serving.exception()}") from serving.exception()
+            raise OSError(
+                f"cannot serve on {', '.join(self.interfaces)}: {serving.exception()}"
+            ) from serving.exception()
 
     async def wait(self) -> None:
         """Wait until serving ends; it should not, so this ends with the reason as an exception."""
@@ -149,8 +153,10 @@ class Server:
 
     async def stop(self) -> None:
         """Send what is still to be sent, then close all connections."""
-        while self._news and self._tasks and not self._tasks[1].done():
-            await asyncio.sleep(0)
+        if not any(task.done() for task in self._tasks):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._sent()
         await self._context.close()
         for task in self._tasks:
             task.cancel()
@@ -159,9 +165,7 @@ class Server:
     def _handler(self, put: Put, name: str) -> Callable[[Any, str], Awaitable[None]]:
         async def on_put(value: Any, by: str) -> None:
             await put(name, value, by)
-            told = asyncio.Event()  # whoever gets the confirmation and reads again finds the new value
-            self._later(_set(told))
-            await told.wait()
+            await self._sent()  # whoever gets the confirmation and reads again finds the new value
 
         return on_put
 
@@ -169,6 +173,12 @@ class Server:
         reading = pv.reading
         value = wire_value(pv.signal, reading.value)
         self._later(pv.channel.store(value, reading.time_ns, reading.severity, reading.status, send=event))
+
+    async def _sent(self) -> None:
+        """Wait until all that has been posted so far has gone into caproto."""
+        sent = asyncio.Event()
+        self._later(_set(sent))
+        await sent.wait()
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         self._news.append(work)
@@ -213,7 +223,7 @@ class _Context(Context):
                 with contextlib.suppress(DisconnectedCircuit):
                     await circuit.send(ca.ServerDisconnResponse(cid=cid))
 
-    async def broadcast_beacon_loop(self) -> None:
+    async def broadcast_beacon_loop(self) -> Any:
         """Send beacons with growing pauses. Nobody may be listening: that is no fault of ours."""
         period = 0.02
         while True:
@@ -223,7 +233,7 @@ class _Context(Context):
                     await sock.send(beacon)
             self.beacon_count += 1
             await asyncio.sleep(period)
-            period = min(period * 2, self.environ["EPICS_CAS_BEACON_PERIOD"])
+            period = min(period * 2, float(self.environ["EPICS_CAS_BEACON_PERIOD"]))
 
     async def close(self) -> None:
         """Close the connections of all clients."""

@@ -1,0 +1,49 @@
+# Each target does its own set-up in .venv, from a fresh clone, without root.
+PYTHON  ?= python3
+BIN     := .venv/bin
+SITE    ?= site.example.toml
+MINUTES ?= 10
+
+# clients on this host find the PVs here
+export EPICS_CA_ADDR_LIST ?= 127.0.0.1
+export EPICS_CA_AUTO_ADDR_LIST ?= NO
+
+.PHONY: venv run test check bench soak clean
+
+venv: .venv/.installed
+
+.venv/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[pcap]'
+	@touch $@
+
+.venv/.tools: .venv/.installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# The whole example lab on simulators: IOC and archiver, until Ctrl-C.
+run: .venv/.installed
+	@trap 'kill $$ioc $$archiver 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
+	$(BIN)/python -m iocs run $(SITE) --sim & ioc=$$!; \
+	$(BIN)/python -m archiver run $(SITE) & archiver=$$!; \
+	echo "look with: $(BIN)/caproto-monitor LAB:PMU:FREQ       stop with Ctrl-C"; \
+	wait $$ioc
+
+check: .venv/.tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/python -m pytest
+
+bench: .venv/.tools
+	@for file in tests/benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+soak: .venv/.tools
+	$(BIN)/python tests/soak/pmu_stream.py --minutes $(MINUTES)
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

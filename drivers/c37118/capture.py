@@ -1,0 +1,237 @@
+"""Recordings -> frames: raw bytes as they came from a link, or pcap and pcapng files.
+
+C37.118 is found on any port by SYNC and CRC. A sender (a TCP or UDP "address:port") without one good frame is other
+traffic, and is not spoken of.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from drivers.c37118.frames import (
+    Configuration,
+    DataFrame,
+    FrameType,
+    Message,
+    NoConfiguration,
+    StaleConfiguration,
+    Stat,
+    decode,
+)
+from drivers.c37118.packets import Datagram, Packets, RecordingError
+from drivers.c37118.reassembly import Reassembly
+from drivers.c37118.stream import Stream
+from drivers.errors import ProtocolError
+
+__all__ = ["Captured", "Configurations", "Recording", "RecordingError", "Sender"]
+
+CHUNK = 1 << 16
+CONNECTIONS = 512  # open at one time; beyond that the one that was silent for longest is taken to have ended
+
+# microseconds, nanoseconds and Kuznetzov's, in both byte orders, and pcapng
+_MAGICS = "a1b2c3d4 d4c3b2a1 a1b23c4d 4d3cb2a1 a1b2cd34 34cdb2a1 0a0d0d0a"
+_PCAP_MAGICS = frozenset(map(bytes.fromhex, _MAGICS.split()))
+
+
+class Captured(NamedTuple):
+    """A good frame of a recording.
+
+    `sender`: "tcp address:port", "udp address:port" or "raw"; `message`: the frame decoded, or None; `error`: why
+    it could not be decoded; `configuration`: the one that a data frame was decoded with.
+    """
+
+    sender: str
+    idcode: int
+    type: FrameType
+    frame: bytes
+    message: Message | None
+    error: ProtocolError | None
+    configuration: Configuration | None
+
+
+@dataclass
+class Sender:
+    """What was counted of one sender, over all its connections.
+
+    `frames`: good frames by (IDCODE, type); `undecoded`: by IDCODE, the data frames without a configuration that fits.
+    """
+
+    name: str
+    frames: Counter[tuple[int, FrameType]] = field(default_factory=Counter)
+    undecoded: Counter[int] = field(default_factory=Counter)
+    bad_crc: int = 0
+    skipped_bytes: int = 0
+    unsupported: int = 0
+    holes: int = 0
+    connections: int = 0
+
+    def total(self, type: FrameType) -> int:
+        """Give the good frames of a type, of all IDCODEs."""
+        return sum(count for (_, kind), count in self.frames.items() if kind is type)
+
+
+class Configurations:
+    """The configurations of one recording, by sender and IDCODE; another port of the same host comes second.
+
+    CFG-2 says what is sent; CFG-1 stands in only while there is no CFG-2. A configuration that comes while STAT bit 10
+    announces a change counts from the first frame with the bit back at 0, or of another size.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], Configuration] = {}
+        self._next: dict[tuple[str, int], Configuration] = {}
+        self._changing: set[tuple[str, int]] = set()
+
+    def add(self, sender: str, configuration: Configuration) -> None:
+        """Take a configuration that was sent."""
+        for key in self._keys(sender, configuration.idcode):
+            known = self._known.get(key)
+            if known and known.type is FrameType.CFG2 and configuration.type is FrameType.CFG1:
+                continue
+            (self._next if key in self._changing else self._known)[key] = configuration
+
+    def decode(self, sender: str, idcode: int, frame: bytes) -> tuple[DataFrame, Configuration]:
+        """Read a data frame with the configuration that counts now.
+
+        Raises:
+            NoConfiguration: none was sent yet.
+            StaleConfiguration: the frame has another size, and no new configuration was sent.
+        """
+        key = next((key for key in self._keys(sender, idcode) if key in self._known), None)
+        if key is None:
+            raise NoConfiguration(f"{sender}: data of stream {idcode} before its configuration")
+        try:
+            data = self._read(key, frame)
+        except StaleConfiguration:
+            if key not in self._next:
+                raise
+            self._known[key] = self._next.pop(key)
+            data = self._read(key, frame)
+        changing = any(Stat(pmu.stat).configuration_change for pmu in data.pmus)
+        if not changing and key in self._next:
+            self._known[key] = self._next.pop(key)
+            data = self._read(key, frame)
+        (self._changing.add if changing else self._changing.discard)(key)
+        return data, self._known[key]
+
+    def _read(self, key: tuple[str, int], frame: bytes) -> DataFrame:
+        message = decode(frame, self._known[key])
+        if not isinstance(message, DataFrame):
+            raise TypeError(f"not a data frame: {message}")
+        return message
+
+    @staticmethod
+    def _keys(sender: str, idcode: int) -> tuple[tuple[str, int], tuple[str, int]]:
+        host = sender.partition(" ")[2].rpartition(":")[0]
+        return (sender, idcode), (host, idcode)
+
+
+class Recording:
+    """Iterates over the good frames of one recording, decoded, and counts. Memory does not grow with the file.
+
+    Attributes:
+        senders: after the iteration, those that sent at least one good frame (2024 edition included), by name.
+        notes: after the iteration, what was wrong with the file itself, for people.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.senders: dict[str, Sender] = {}
+        self.notes: list[str] = []
+        self._configurations = Configurations()
+
+    def __iter__(self) -> Iterator[Captured]:
+        """Read the file from its begin.
+
+        Raises:
+            OSError: the file cannot be read.
+            RecordingError: it is empty, its head is damaged, or dpkt is missing.
+        """
+        self.senders, self.notes, self._configurations = {}, [], Configurations()
+        with self.path.open("rb") as file:
+            magic = file.read(4)
+            file.seek(0)
+            if not magic:
+                raise RecordingError(f"{self.path}: the file is empty")
+            yield from self._pcap(file) if magic in _PCAP_MAGICS else self._raw(file)
+
+    def _raw(self, file: BinaryIO) -> Iterator[Captured]:
+        flow = _Flow("raw")
+        while chunk := file.read(CHUNK):
+            yield from self._decoded(flow, flow.stream.feed(chunk))
+        yield from self._close(flow)
+
+    def _pcap(self, file: BinaryIO) -> Iterator[Captured]:
+        try:
+            packets = Packets(file)
+        except RecordingError as error:
+            raise RecordingError(f"{self.path}: {error}") from error
+        flows: dict[tuple[str, str], _Flow] = {}
+        for packet in packets:
+            protocol = "udp" if isinstance(packet, Datagram) else "tcp"
+            key = (f"{protocol} {packet.source}", packet.target)
+            flow = flows.pop(key, None) or _Flow(key[0])
+            flows[key] = flow  # at the end: the first one is always the one that was silent for longest
+            if isinstance(packet, Datagram):
+                # A datagram holds whole frames: nothing goes on in the next one.
+                yield from self._decoded(flow, flow.stream.feed(packet.data) + flow.stream.flush())
+            else:
+                yield from self._decoded(flow, flow.order(flow.tcp.add(packet.seq, packet.syn, packet.data)))
+            if len(flows) > CONNECTIONS:
+                yield from self._close(flows.pop(next(iter(flows))))
+        for flow in flows.values():
+            yield from self._close(flow)
+        if packets.truncated:
+            self.notes.append("the file ends in the middle of a packet")
+        if packets.damaged:
+            self.notes.append(f"{packets.damaged} packets could not be read")
+
+    def _decoded(self, flow: "_Flow", frames: Iterable[bytes]) -> Iterator[Captured]:
+        for frame in frames:
+            idcode, kind = int.from_bytes(frame[4:6]), FrameType(frame[1] >> 4)
+            flow.counts.frames[idcode, kind] += 1
+            message, error, configuration = None, None, None
+            try:
+                if kind is FrameType.DATA:
+                    message, configuration = self._configurations.decode(flow.counts.name, idcode, frame)
+                else:
+                    message = decode(frame)
+            except ProtocolError as problem:
+                error = problem
+                if kind is FrameType.DATA:
+                    flow.counts.undecoded[idcode] += 1
+            if isinstance(message, Configuration):
+                self._configurations.add(flow.counts.name, message)
+            yield Captured(flow.counts.name, idcode, kind, frame, message, error, configuration)
+
+    def _close(self, flow: "_Flow") -> Iterator[Captured]:
+        yield from self._decoded(flow, flow.order(flow.tcp.end()) + flow.stream.flush())
+        counts, stream = flow.counts, flow.stream
+        if not counts.frames and not stream.unsupported:
+            return
+        total = self.senders.setdefault(counts.name, Sender(counts.name))
+        total.frames += counts.frames
+        total.undecoded += counts.undecoded
+        total.bad_crc += stream.bad_crc
+        total.skipped_bytes += stream.skipped_bytes
+        total.unsupported += stream.unsupported
+        total.holes += flow.tcp.holes
+        total.connections += flow.tcp.connections
+
+
+class _Flow:
+    """From one sender to one receiver: all TCP connections between two ports, a row of datagrams, or raw bytes."""
+
+    def __init__(self, sender: str) -> None:
+        self.counts = Sender(sender)
+        self.stream = Stream()
+        self.tcp = Reassembly()
+
+    def order(self, pieces: Iterable[bytes | None]) -> list[bytes]:
+        """Split bytes that are in order; at a BREAK nothing goes on."""
+        frames: list[bytes] = []
+        for piece in pieces:
+            frames += self.stream.flush() if piece is None else self.stream.feed(piece)
+        return frames

@@ -1,0 +1,310 @@
+"""The client's side of one connection to a PMU: which commands to send, what the bytes mean, when to give up (pure).
+
+No wire and no clock: bytes and the time (seconds of any steady clock) come in, commands and events go out. `client`
+ties it to a link. Sources: C37.118.2-2011, clauses 6.2 (time), 6.3 (STAT), 6.5 (configuration), 6.6 (commands).
+"""
+
+import logging
+from collections import deque
+from dataclasses import dataclass, replace
+
+from drivers.c37118 import frames
+from drivers.c37118.frames import Command, Configuration, DataFrame, FrameType, TimeQuality
+from drivers.c37118.stream import Stream
+from drivers.c37118.timeline import Counts, Timeline
+from drivers.errors import LinkTimeout, ProtocolError
+
+log = logging.getLogger(__name__)
+
+CONFIGURATION_CHANGE = 0x0400  # STAT bit 10
+LONGEST_WAIT = 20_000  # frames kept while a configuration is awaited; older ones are dropped and counted
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The configuration in use from the next frame on. `changed`: other than the one before (or given at the start)."""
+
+    configuration: Configuration
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A data frame. `arrival_ns`: when its last bytes were read, host clock, ns since 1970."""
+
+    frame: DataFrame
+    arrival_ns: int
+
+
+class Session:
+    """One connection: start-up (commands 1, 5, 2), data, configuration changes, silence.
+
+    Args:
+        idcode: of the stream, as the site file says.
+        known: the configuration that was last in use, or None.
+        counts, timeline: of the client; they outlive the connection.
+        lost_after: seconds without a good data frame; None = three periods and at least 2 s.
+        answer_timeout: seconds to wait for a configuration.
+        tries: requests for a configuration before giving up.
+
+    Attributes:
+        configuration: in use; None until the PMU has sent it.
+        configuration_frame: the last configuration frame as received.
+        commands: to be sent now, oldest first; the caller empties it.
+        whole: True when the bytes so far end with a frame's end.
+    """
+
+    def __init__(
+        self,
+        idcode: int,
+        known: Configuration | None,
+        counts: Counts,
+        timeline: Timeline,
+        *,
+        lost_after: float | None = None,
+        answer_timeout: float = 2.0,
+        tries: int = 3,
+    ) -> None:
+        self.idcode = idcode
+        self.configuration: Configuration | None = None
+        self.configuration_frame = b""
+        self.commands: list[Command] = []
+        self.whole = True
+        self._known = known
+        self._counts = counts
+        self._timeline = timeline
+        self._lost_after = lost_after
+        self._answer_timeout = answer_timeout
+        self._tries = tries
+        self._stream = Stream()
+        self._open_bytes = 0  # received, not yet part of a frame, not yet skipped
+        self._strangers: set[int] = set()
+        self._trouble = ""  # what was wrong with the last frame that was of no use
+        self._data_on = False
+        self._asked = 0  # requests since the last answer
+        self._ask_at: float | None = None  # when to ask (again)
+        self._not_before = 0.0  # an answer that changed nothing is not asked for again at once
+        self._data_until: float | None = None  # without data until then: lost
+        self._announced = False  # STAT bit 10 is set
+        self._next: Configuration | None = None  # announced, not yet in force
+        self._waiting: deque[tuple[bytes, int]] | None = None  # data frames that a new configuration must decode
+
+    @property
+    def deadline(self) -> float:
+        """When `tick` must be called at the latest."""
+        return min(at for at in (self._ask_at, self._data_until, float("inf")) if at is not None)
+
+    def start(self, now: float) -> None:
+        """Begin: the first commands are due."""
+        self._ask_at = now
+        self.tick(now)
+
+    def tick(self, now: float) -> None:
+        """Do what is due by `now`: ask (again) for the configuration.
+
+        Raises:
+            LinkTimeout: no answer, or no data; the message says what was seen instead and what to try.
+        """
+        if self._ask_at is not None and now >= self._ask_at:
+            if self._asked >= self._tries and self._urgent:
+                raise LinkTimeout(self._no_configuration())
+            if self._asked >= self._tries:
+                self._ask_at = None  # only announced so far: asked again when the change comes
+                return
+            if self._urgent and (self._asked or self.configuration is None):  # some PMUs answer only while data is off
+                self.commands.append(Command.DATA_OFF)
+                self._data_on = False
+            self.commands.append(Command.SEND_CFG2)
+            self._asked += 1
+            self._ask_at = now + self._answer_timeout
+        if self._data_until is not None and now >= self._data_until and not self._asked:
+            raise LinkTimeout(
+                f"no data for {self._silence:g} s{self._trouble and f'; the last frame: {self._trouble}'}"
+            )
+
+    def receive(self, data: bytes, now: float, arrival_ns: int) -> list[Configured | Data]:
+        """Take received bytes, give the events that they complete, in order.
+
+        Raises:
+            ProtocolError: the PMU speaks the 2024 edition.
+        """
+        self._open_bytes += len(data)
+        return self._take(self._stream.feed(data), now, arrival_ns)
+
+    def end(self, now: float, arrival_ns: int) -> list[Configured | Data]:
+        """Give the events of what the end of the connection sets free."""
+        return self._take(self._stream.flush(), now, arrival_ns)
+
+    def _take(self, received: list[bytes], now: float, arrival_ns: int) -> list[Configured | Data]:
+        events: list[Configured | Data] = []
+        for frame in received:
+            self._open_bytes -= len(frame)
+            idcode = int.from_bytes(frame[4:6], "big")
+            kind = frame[1] >> 4
+            if idcode != self.idcode:
+                self._strangers.add(idcode)
+                self._counts.strangers += 1
+            elif kind == FrameType.DATA:
+                self._data(frame, arrival_ns, now, events)
+            elif kind == FrameType.CFG2:
+                self._configured(frame, now, events)
+        self._counts.bad_crc += self._stream.bad_crc
+        self._counts.skipped_bytes += self._stream.skipped_bytes
+        self._open_bytes -= self._stream.skipped_bytes
+        self.whole = self._open_bytes <= 0
+        self._stream.bad_crc = self._stream.skipped_bytes = 0
+        if self._stream.unsupported:
+            raise ProtocolError(
+                "the PMU speaks the 2024 edition of C37.118, unsupported: set it to C37.118.2-2011 or C37.118-2005"
+            )
+        return events
+
+    @property
+    def _urgent(self) -> bool:
+        """Without the answer there is no data."""
+        return self.configuration is None or self._waiting is not None
+
+    @property
+    def _silence(self) -> float:
+        """Seconds without data that count as a dead link."""
+        if self._lost_after is not None:
+            return self._lost_after
+        return max(2.0, 3 * self.configuration.period) if self.configuration else 2.0
+
+    def _data(self, frame: bytes, arrival_ns: int, now: float, events: list[Configured | Data]) -> None:
+        if self.configuration is None:
+            return  # between request and answer
+        if self._waiting is not None:
+            self._keep(frame, arrival_ns)
+            return
+        try:
+            message = _data_frame(frame, self.configuration)
+            announced = any(pmu.stat & CONFIGURATION_CHANGE for pmu in message.pmus)
+        except frames.StaleConfiguration as error:
+            self._counts.stale += 1
+            self._trouble = str(error)
+            self._changeover(frame, arrival_ns, now, events)
+            return
+        except ProtocolError as error:
+            self._undecodable(error)
+            return
+        if self._announced and not announced:
+            self._changeover(frame, arrival_ns, now, events)
+            return
+        if announced and not self._announced:
+            self._announced = True
+            self._ask(now)
+        self._hand_out(message, arrival_ns, now, events)
+
+    def _changeover(self, frame: bytes, arrival_ns: int, now: float, events: list[Configured | Data]) -> None:
+        """Take the first frame of a new layout: with the announced configuration, or else once the PMU has sent one."""
+        self._announced = False
+        following, self._next = self._next, None
+        self._waiting = deque()
+        self._keep(frame, arrival_ns)
+        if following is not None and not same_layout(following, self.configuration):
+            self._activate(following, now, events)
+        else:
+            self._ask(now)
+
+    def _configured(self, frame: bytes, now: float, events: list[Configured | Data]) -> None:
+        try:
+            configuration = _configuration(frame)
+        except ProtocolError as error:
+            self._undecodable(error)
+            return
+        self._asked, self._ask_at = 0, None
+        self.configuration_frame = frame
+        if self._announced and self._waiting is None:
+            self._next = configuration
+        else:
+            self._activate(configuration, now, events)
+        if not self._data_on:
+            self.commands.append(Command.DATA_ON)
+            self._data_on = True
+            self._data_until = now + self._silence
+
+    def _activate(self, configuration: Configuration, now: float, events: list[Configured | Data]) -> None:
+        """Use `configuration` from here on, first for the frames that waited for it."""
+        first = self.configuration is None
+        changed = not same_layout(configuration, self._known)
+        self._not_before = now + (0.0 if changed else self._answer_timeout)
+        self.configuration = self._known = configuration
+        if first or changed:
+            events.append(Configured(configuration, changed))
+        waiting, self._waiting = self._waiting or (), None
+        for frame, arrival_ns in waiting:
+            try:
+                message = _data_frame(frame, configuration)
+            except ProtocolError as error:
+                self._undecodable(error)
+                continue
+            self._announced = any(pmu.stat & CONFIGURATION_CHANGE for pmu in message.pmus)
+            self._hand_out(message, arrival_ns, now, events)
+
+    def _hand_out(self, message: DataFrame, arrival_ns: int, now: float, events: list[Configured | Data]) -> None:
+        configuration = self.configuration
+        if configuration is None:
+            return
+        self._data_until = now + self._silence
+        self._trouble = ""
+        if message.fracsec >= configuration.time_base:
+            self._counts.bad_fracsec += 1
+        if self._timeline.new(message, configuration.period):
+            self._counts.frames += 1
+            events.append(Data(message, arrival_ns))
+
+    def _ask(self, now: float) -> None:
+        """Ask for the configuration, unless that is under way."""
+        if self._ask_at is None:
+            self._asked = 0
+            self._ask_at = max(now, self._not_before)
+
+    def _keep(self, frame: bytes, arrival_ns: int) -> None:
+        if self._waiting is not None:
+            self._waiting.append((frame, arrival_ns))
+            if len(self._waiting) > LONGEST_WAIT:
+                self._waiting.popleft()
+                self._counts.undecodable += 1
+
+    def _undecodable(self, error: ProtocolError) -> None:
+        if str(error) != self._trouble:
+            log.warning("frame dropped: %s", error)
+        self._counts.undecodable += 1
+        self._trouble = str(error)
+
+    def _no_configuration(self) -> str:
+        asked = f"no configuration came, asked {self._asked} times over {self._asked * self._answer_timeout:g} s"
+        if self._strangers:
+            others = ", ".join(str(idcode) for idcode in sorted(self._strangers))
+            return f"answers with IDCODE {others}, the site file says {self.idcode}: set idcode to what the PMU has"
+        if self._trouble:
+            return f"{asked}; the last frame: {self._trouble}"
+        return f"{asked}: is {self.idcode} the PMU's IDCODE, and does no other client hold it?"
+
+
+def _data_frame(frame: bytes, configuration: Configuration) -> DataFrame:
+    message = frames.decode(frame, configuration)
+    if not isinstance(message, DataFrame):
+        raise ProtocolError(f"no data frame: {frame[:32].hex()}")
+    return message
+
+
+def _configuration(frame: bytes) -> Configuration:
+    message = frames.decode(frame)
+    if not isinstance(message, Configuration):
+        raise ProtocolError(f"no configuration frame: {frame[:32].hex()}")
+    return message
+
+
+def same_layout(one: Configuration | None, other: Configuration | None) -> bool:
+    """Tell whether two configurations decode data alike and have the same CFGCNT; when they were sent does not
+    matter.
+    """
+    if one is None or other is None:
+        return one is other
+    return _timeless(one) == _timeless(other)
+
+
+def _timeless(configuration: Configuration) -> Configuration:
+    return replace(configuration, soc=0, fracsec=0, tq=TimeQuality(0), type=FrameType.CFG2)

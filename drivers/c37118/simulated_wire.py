@@ -1,0 +1,270 @@
+"""The wire of the simulated PMU: connections, commands, faults, bounded buffers.
+
+What is said on it comes from a source: a `SimulatedStream` (behaviour) or a `Replay` (a recording). Commands are read
+by a small parser here and not by the driver's decoder, so that a mistake in the one is not hidden by the same in
+the other.
+"""
+
+import asyncio
+import binascii
+import contextlib
+import logging
+from collections import deque
+from dataclasses import fields
+from typing import Protocol, Self
+
+from drivers.c37118.faults import Faults
+from drivers.c37118.frames import Command
+from drivers.c37118.simulated_stream import SimulatedStream
+
+log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Where the frames come from. `waits_for_listener`: it stands still while nobody has data on, and loses nothing."""
+
+    idcode: int
+    waits_for_listener: bool
+
+    def due(self) -> float | None:
+        """Give the seconds until the next frame is due, None when there is no more."""
+        ...
+
+    def step(self) -> list[bytes]:
+        """Give the next frame (and what goes before it)."""
+        ...
+
+    def answer(self, command: int) -> bytes | None:
+        """Give the answer to a command, or None."""
+        ...
+
+
+class Connection:
+    """One connection to the simulator: its own data-on state, its own bounded buffer, its own half-read command."""
+
+    limit = 1 << 18  # bytes that may wait for a client that does not read; further frames are not sent to it
+
+    def __init__(self, writer: asyncio.StreamWriter, data_on: bool) -> None:
+        self.writer = writer
+        self.data_on = data_on
+        self.dropped = 0
+        self._held: list[bytes] = []
+        self._received = b""
+
+    def commands(self, data: bytes) -> list[tuple[int, int]]:
+        """Take received bytes; give the (IDCODE, CMD) of each whole command frame with a good CRC (clause 6.6)."""
+        self._received = (self._received + data)[-65536:]
+        found = []
+        while (at := self._received.find(b"\xaa")) >= 0:
+            frame = self._received = self._received[at:]
+            if len(frame) < 4:
+                return found
+            size = int.from_bytes(frame[2:4], "big")
+            if frame[1] not in (0x41, 0x42) or not 18 <= size <= 1024:
+                self._received = frame[1:]
+            elif len(frame) < size:
+                return found
+            elif binascii.crc_hqx(frame[:size], 0xFFFF):
+                self._received = frame[1:]
+            else:
+                found.append((int.from_bytes(frame[4:6], "big"), int.from_bytes(frame[14:16], "big")))
+                self._received = frame[size:]
+        self._received = b""
+        return found
+
+    def send(self, frame: bytes, split: bool = False, merge: int = 1) -> None:
+        """Send a frame, or hold (a part of) it back for the next call."""
+        if self.writer.transport.get_write_buffer_size() > self.limit:
+            self.dropped += 1
+            return
+        self._held.append(frame)
+        if len(self._held) < merge:
+            return
+        data, self._held = b"".join(self._held), []
+        if split:
+            cut = len(data) - len(frame) // 2
+            data, self._held = data[:cut], [data[cut:]]
+        self.writer.write(data)
+
+
+class Simulator:
+    """A PMU (or concentrator) on TCP that obeys commands 1 to 5 as a real one does: what it does not understand it
+    drops.
+
+    Several clients may connect. Use it as `async with Simulator(...) as simulator:` and connect to `simulator.port`.
+
+    Args:
+        source: what it sends; None = a `SimulatedStream` with its defaults.
+        host, port: where it listens; port 0 = any free one.
+
+    Attributes:
+        source: as given. faults: see `Faults`; may be changed at any time.
+        port: the port in use.
+        sent: data frames made so far.
+        commands: the last 1000 commands received for its IDCODE.
+        clients: the connections.
+    """
+
+    def __init__(self, source: Source | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.source: Source = SimulatedStream() if source is None else source
+        self.host = host
+        self.port = port
+        self.faults = Faults()
+        self.sent = 0
+        self.commands: deque[int] = deque(maxlen=1000)
+        self.clients: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._producer: asyncio.Task[None] | None = None
+        self._listening = asyncio.Event()  # somebody has data on
+
+    async def __aenter__(self) -> Self:
+        await self.listen()
+        self._producer = asyncio.create_task(self._produce())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.refuse()
+        tasks = [*self._tasks] + ([self._producer] if self._producer else [])
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+    async def listen(self) -> None:
+        """Take connections (again), on the same port."""
+        if self._server is None:
+            self._server = await asyncio.start_server(self._accept, self.host, self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    async def refuse(self) -> None:
+        """Refuse further connections; those that stand go on."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def drop(self) -> None:
+        """Cut every connection."""
+        for client in self.clients:
+            client.writer.transport.abort()
+
+    async def set(self, **changes: object) -> None:
+        """Set faults and states by name: what one line on stdin does.
+
+        The attributes of `Faults` (`bad_crc=3`, `silence=True` ...); those of every `SimulatedPmu` that hold a state
+        (`stat trigger absent words voltage current lag`) and of the stream (`tq`); and the deeds `drop=True`,
+        `refuse=True` or `False`, `time_jump=SECONDS`, `leap_second="insert"` or `"delete"`, `reconfigure={"phasors":
+        [...], "notice": 60}`.
+
+        Raises:
+            ValueError: there is no such name; the message says which there are.
+        """
+        names = [field.name for field in fields(Faults) if not field.name.startswith("_")]
+        states = ("stat", "trigger", "absent", "words", "voltage", "current", "lag")
+        stream = self.source if isinstance(self.source, SimulatedStream) else None
+        for key, value in changes.items():
+            match key, value:
+                case ("drop", True):
+                    self.drop()
+                case ("refuse", bool()):
+                    await (self.refuse() if value else self.listen())
+                case (_, _) if key in names:
+                    setattr(self.faults, key, value)
+                case ("time_jump", int() | float()) if stream:
+                    stream.jump(value)
+                case ("leap_second", str()) if stream:
+                    stream.leap_second(value)
+                case ("reconfigure", dict()) if stream:
+                    stream.reconfigure(**value)
+                case ("tq", int()) if stream:
+                    stream.tq = value
+                case (_, _) if stream and key in states:
+                    for pmu in stream.pmus:
+                        setattr(pmu, key, value)
+                case _:
+                    deeds = ("drop", "refuse", "time_jump", "leap_second", "reconfigure", "tq")
+                    known = ", ".join((*deeds, *states, *names) if stream else (*deeds[:2], *names))
+                    raise ValueError(f"{key}={value!r} is not known here, or not with that value; known: {known}")
+
+    async def _produce(self) -> None:
+        """Send each frame when it is due; when late, send all that are due at once."""
+        while True:
+            if self.source.waits_for_listener:
+                await self._listening.wait()
+            wait = self.source.due()
+            if wait is None:
+                return
+            await asyncio.sleep(max(wait, 0.0))  # sleep(0) too: clients get their turn while we catch up
+            if wait > 0:
+                continue
+            for frame in self.source.step():
+                self._send(frame)
+            self.sent += 1
+            if self.source.waits_for_listener:
+                await self._drain()
+
+    def _send(self, frame: bytes) -> None:
+        faults = self.faults
+        if faults.mute or faults.silence:
+            return
+        pieces = faults.frames(frame)
+        for client in self.clients:
+            if client.data_on:
+                for piece in pieces:
+                    client.send(piece, faults.split, faults.merge)
+        if faults.drop_after is not None and any(client.data_on for client in self.clients):
+            faults.drop_after -= 1
+            if faults.drop_after <= 0:
+                faults.drop_after = None
+                self.drop()
+
+    async def _drain(self) -> None:
+        """Wait for the slowest listener: a replay loses nothing."""
+        for client in [client for client in self.clients if client.data_on]:
+            with contextlib.suppress(OSError):  # it went away; its own task sees that
+                await client.writer.drain()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        client = Connection(writer, self.faults.unasked)
+        self.clients.add(client)
+        self._update_listening()
+        try:
+            while data := await reader.read(4096):
+                for idcode, command in client.commands(data):
+                    if idcode == self.source.idcode or self.faults.stranger:
+                        await self._obey(client, command)
+        except OSError as error:
+            log.debug("a client went away: %s", error)
+        except asyncio.CancelledError:
+            pass  # we are leaving; asyncio's own callback would report the cancellation as an error
+        finally:
+            self.clients.discard(client)
+            self._update_listening()
+            writer.transport.abort()
+
+    async def _obey(self, client: Connection, command: int) -> None:
+        """Do what a command asks; unknown ones are dropped without a word, as the standard says."""
+        faults = self.faults
+        self.commands.append(command)
+        if faults.slow:
+            await asyncio.sleep(faults.slow)
+        if command == Command.DATA_ON:
+            client.data_on = True
+        elif command == Command.DATA_OFF:
+            client.data_on = client.data_on and faults.ignore_off
+        elif not faults.mute and not (faults.shy and client.data_on):
+            answer = self.source.answer(command)
+            if answer is not None:
+                client.send(answer)
+        self._update_listening()
+
+    def _update_listening(self) -> None:
+        if any(client.data_on for client in self.clients):
+            self._listening.set()
+        else:
+            self._listening.clear()

@@ -1,0 +1,146 @@
+"""A PMU on a real socket: `Simulator` in a program, `python -m drivers.c37118.simulator` as a process of its own.
+
+The first line on stdout is `listening on tcp://HOST:PORT ...` (with `--port 0` the real port). Each line on stdin is a
+JSON object of faults, e.g. `{"bad_crc": 3}`: see `Simulator.set`. The end of stdin changes nothing. SIGINT and SIGTERM
+end the process with exit code 0.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+
+from drivers.c37118.faults import Faults
+from drivers.c37118.replay import Replay
+from drivers.c37118.simulated_pmu import Grid, SimulatedPmu
+from drivers.c37118.simulated_stream import SimulatedStream
+from drivers.c37118.simulated_wire import Simulator, Source
+from drivers.errors import DriverError
+
+__all__ = ["Faults", "Grid", "Replay", "SimulatedPmu", "SimulatedStream", "Simulator", "Source", "main"]
+
+log = logging.getLogger(__name__)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Give the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m drivers.c37118.simulator",
+        description="A simulated C37.118 PMU on TCP, or a recorded stream replayed byte for byte.",
+        epilog='Lines of JSON on stdin set faults: {"bad_crc": 3}, {"reconfigure": {"phasors": ["VA"]}}.',
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=4712, help="TCP port, 0 = any free one (default %(default)s)")
+    parser.add_argument("--idcode", type=int, default=1, help="IDCODE of the stream (default %(default)s)")
+    parser.add_argument(
+        "--rate", type=int, default=50, help="frames per second; below 0 seconds per frame (default %(default)s)"
+    )
+    parser.add_argument(
+        "--format", type=int, default=15, help="FORMAT bits: 1 polar, 2 float phasors, 4 float analogs, 8 float FREQ"
+    )
+    parser.add_argument("--phasors", type=int, default=8, help="number of phasors (default %(default)s)")
+    parser.add_argument("--analogs", type=int, default=3, help="number of analogs (default %(default)s)")
+    parser.add_argument("--digitals", type=int, default=1, help="number of digital words (default %(default)s)")
+    parser.add_argument(
+        "--nominal", type=int, choices=(50, 60), default=50, help="nominal frequency in Hz (default %(default)s)"
+    )
+    parser.add_argument("--station", default="SIM PMU", help="station name (default %(default)s)")
+    parser.add_argument("--pmus", type=int, default=1, help="number of PMUs in the stream (default %(default)s)")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="so many times faster; with --replay 0 = as fast as it is read"
+    )
+    parser.add_argument(
+        "--replay", metavar="FILE", help="send this recording (raw, pcap, pcapng) instead of a simulated PMU"
+    )
+    parser.add_argument("--loop", action="store_true", help="begin the recording again when it is through")
+    return parser
+
+
+def source_of(options: argparse.Namespace) -> Source:
+    """Make the source that the command line asks for.
+
+    Raises:
+        DriverError: the recording holds no stream. OSError: it cannot be read. ValueError: an option makes no sense.
+    """
+    if options.replay:
+        return Replay.of_file(options.replay, speed=options.speed, loop=options.loop)
+    template = SimulatedPmu()
+    pmus = [
+        SimulatedPmu(
+            station=options.station if options.pmus == 1 else f"{options.station} {number + 1}",
+            idcode=None if options.pmus == 1 else options.idcode + number + 1,
+            format=options.format,
+            phasors=_names(template.phasors, options.phasors, "V"),
+            analogs=_names(template.analogs, options.analogs, "ANALOG"),
+            digitals=(template.digitals * options.digitals)[: options.digitals],
+            nominal=options.nominal,
+        )
+        for number in range(options.pmus)
+    ]
+    return SimulatedStream(pmus, idcode=options.idcode, rate=options.rate, speed=options.speed)
+
+
+def _names(known: tuple[str, ...], count: int, prefix: str) -> tuple[str, ...]:
+    return (known + tuple(f"{prefix}{number}" for number in range(len(known) + 1, count + 1)))[:count]
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Run until SIGINT or SIGTERM."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    source = source_of(options)
+    async with Simulator(source, host=options.host, port=options.port) as simulator:
+        what = f"replaying {options.replay}" if options.replay else f"{options.station}, {options.rate} frames/s"
+        print(f"listening on tcp://{simulator.host}:{simulator.port} idcode {source.idcode}: {what}", flush=True)
+        lines: asyncio.Queue[bytes] = asyncio.Queue()
+        threading.Thread(target=_read_stdin, args=(loop, lines), daemon=True).start()
+        changes = asyncio.create_task(_follow(simulator, lines))
+        await stop.wait()
+        changes.cancel()
+
+
+async def _follow(simulator: Simulator, lines: asyncio.Queue[bytes]) -> None:
+    """Set the faults that come in as lines of JSON; a line that makes no sense is reported on stderr."""
+    while True:
+        line = await lines.get()
+        try:
+            await simulator.set(**json.loads(line))
+        except (ValueError, TypeError, OSError) as error:
+            log.error("not understood: %s: %s", line.decode(errors="replace"), error)
+
+
+def _read_stdin(loop: asyncio.AbstractEventLoop, lines: "asyncio.Queue[bytes]") -> None:
+    """Hand on the lines of stdin, in a thread: a file, a pipe and a terminal cannot all be waited for in the event
+    loop.
+    """
+    rest = b""
+    with contextlib.suppress(OSError, RuntimeError):  # no stdin; the loop is closed: nobody listens any more
+        while data := os.read(0, 4096):
+            *whole, rest = (rest + data).split(b"\n")
+            for line in whole:
+                if line.strip():
+                    loop.call_soon_threadsafe(lines.put_nowait, line)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the simulator as a command; give the exit code."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s simulator: %(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # in the background of a terminal: go on without stdin
+    options = arguments().parse_args(argv)
+    try:
+        asyncio.run(serve(options))
+    except (DriverError, OSError, ValueError) as error:
+        print(f"simulator: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

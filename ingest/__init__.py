@@ -1,0 +1,1 @@
+"""Ingest: logger files, calibrated by when and by which sensor."""

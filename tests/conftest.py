@@ -1,0 +1,30 @@
+"""What all tests share: where the samples are, and that a skip is a failure in CI."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SAMPLES = Path(os.environ.get("SAMPLES_DIR", Path(__file__).resolve().parents[2] / "shared" / "samples"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and in CI everything must run: {report.longrepr[2]}"
+
+
+@pytest.fixture
+def sample():
+    """Give the path of a recorded sample, or skip saying that it is absent."""
+
+    def find(name: str) -> Path:
+        path = SAMPLES / name
+        if not path.exists():
+            pytest.skip(f"{path} is absent; set SAMPLES_DIR")
+        return path
+
+    return find
