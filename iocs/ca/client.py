@@ -46,11 +46,13 @@ class Watch:
         if self._subscription is not None:
             await self._subscription.clear()
 
-    def _on_event(self, subscription: Any, response: Any) -> None:
+    # Coroutines, because caproto runs plain functions in a pool of threads: not in the event loop, and not in order.
+
+    async def _on_event(self, subscription: Any, response: Any) -> None:
         self.reading = read_response(response)
         self._on_reading(self.reading)
 
-    def _on_connection(self, pv: Any, state: str) -> None:
+    async def _on_connection(self, pv: Any, state: str) -> None:
         if state != "connected" and self.reading.connected:
             old = self.reading
             self.reading = Reading(old.value, old.time_ns, Severity.INVALID, Status.COMM, connected=False, local=False)
