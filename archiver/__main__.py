@@ -12,7 +12,6 @@ from pathlib import Path
 from archiver.record import Recorder
 from archiver.sinks.folder import FolderTaken
 from iocs import log as logs
-from iocs.ca.client import Client
 from iocs.config import ConfigError, Site, load
 from iocs.state import State, StateError, open_state
 
@@ -73,17 +72,17 @@ async def _record(site: Site, state: State) -> bool:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     csv = site.archive.csv
     names = ", ".join(device.name for device in site.devices)
-    async with Client() as client:
-        recorder = Recorder(site, client, state)
-        print(
-            f"archiver: rows of {names} (site {site.name}, {site.prefix}*) to CSV files in {csv.directory}, "
-            f"written every {csv.write_every:g} s, a new file every {csv.new_file_every:g} s",
-            flush=True,
-        )
-        log.info("start")
-        complete = await recorder.run(stop)
-        log.info("stop")
-        return complete
+    recorder = Recorder(site, state)
+    recorder.claim()
+    print(
+        f"archiver: rows of {names} (site {site.name}, {site.prefix}*) to CSV files in {csv.directory}, "
+        f"written every {csv.write_every:g} s, a new file every {csv.new_file_every:g} s",
+        flush=True,
+    )
+    log.info("start")
+    complete = await recorder.run(stop)
+    log.info("stop")
+    return complete
 
 
 if __name__ == "__main__":

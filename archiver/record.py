@@ -132,12 +132,11 @@ class DeviceRecorder:
 
 
 class Recorder:
-    """All devices of a site. Use: `async with Client() as client: await Recorder(site, client, state).run(stop)`."""
+    """All devices of a site. Use: `claim`, then `run`."""
 
-    def __init__(self, site: Site, client: Client, state: State) -> None:
+    def __init__(self, site: Site, state: State) -> None:
         self.site = site
         self.devices = [DeviceRecorder(device.name, self) for device in site.devices]
-        self._client = client
         self._state = state
         self._watches: list[Watch] = []
         self._writers: list[asyncio.Task[None]] = []
@@ -152,6 +151,15 @@ class Recorder:
             log.warning("the catalogues of the run before are not known: %s", error)
             self._catalogues = {}
 
+    def claim(self) -> None:
+        """Make and lock the folders. One that cannot be used at the moment is made later.
+
+        Raises:
+            FolderTaken: another archiver writes to one of them.
+        """
+        for folder in {self.site.archive.csv.directory, *self._own_directories()}:
+            self._claim(folder)
+
     async def run(self, stop: asyncio.Event) -> bool:
         """Record until `stop` is set, then write what is held.
 
@@ -159,11 +167,12 @@ class Recorder:
             Whether all rows that came are in files.
 
         Raises:
-            FolderTaken: another archiver writes to one of the folders.
             Exception: a bug; what was held is written before.
         """
-        for folder in {self.site.archive.csv.directory, *self._own_directories()}:
-            self._claim(folder)
+        async with Client() as self._client:
+            return await self._run(stop)
+
+    async def _run(self, stop: asyncio.Event) -> bool:
         for device in self.devices:
             self._watch(device.name, device.pvs, device.on_catalogue)
         tasks = [self._start("-", self._chores()), asyncio.create_task(stop.wait())]
