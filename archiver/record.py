@@ -216,7 +216,11 @@ class Recorder:
             for row in device.rows.values():
                 row.follower.settle()
                 row.follower.say_gaps()
-                complete &= await asyncio.to_thread(row.files.close)
+                try:
+                    complete &= await asyncio.to_thread(row.files.close)
+                except Exception:  # a bug in the files of one row does not cost the others theirs
+                    log.exception("%s: the files could not be closed", row.follower.pv)
+                    complete = False
                 log.info("%s: at the end %s", row.follower.pv, row.counts())
         for folder in self._folders.values():
             folder.release()

@@ -139,7 +139,10 @@ class RowFollower:
 
     def _new(self, event: RowEvent) -> bool:
         last = self._last
-        if last is None or event.sequence == last.sequence + 1:
+        if last is None:
+            log.info("%s: the first row is number %d, of %s", self.pv, event.sequence, time_text(event.time_ns, "iso"))
+            return True
+        if event.sequence == last.sequence + 1:
             return True
         if event.sequence == last.sequence and event.time_ns == last.time_ns:
             self.repeats += 1

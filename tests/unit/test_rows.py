@@ -172,8 +172,9 @@ def test_rows_of_a_simulator_are_refused_and_counted(taken: Taken) -> None:
 
 
 def test_nothing_is_said_when_all_is_well(taken: Taken, caplog: pytest.LogCaptureFixture) -> None:
+    taken.send(1)
     with caplog.at_level(logging.DEBUG):
-        for number in range(1, 50):
+        for number in range(2, 50):
             taken.send(number)
         taken.follower.tick()
     assert caplog.text == ""
