@@ -74,7 +74,7 @@ async def watched(simulator: Simulator, idcode: int = 1, **settings: Any) -> Asy
 async def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Wait for something that announces itself to nobody."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.005)
 
 
