@@ -24,7 +24,7 @@ from iocs.signals import Row
 
 log = logging.getLogger(__name__)
 
-HELD_BYTES = 64 << 20  # about 2 hours of 8 phasors at 50 frames/s
+HELD_BYTES = 64 << 20  # an hour and a half of 8 phasors at 50 frames/s
 SYNC_EVERY = 5.0  # s: with `write_every`, the most that a power cut can cost
 
 
