@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from drivers.c37118 import frames
 from drivers.c37118.client import Client, Configured, Connected, Data, Lost
 from drivers.c37118.frames import Configuration, DataFrame, FrameType, PmuConfiguration, PmuData, Stat, TimeQuality
-from drivers.c37118.recording import Recording
+from drivers.c37118.recording import Recorder
 from drivers.errors import DeviceError
 from drivers.link import make_link, parse_address
 from iocs.config import DeviceSettings, SitePath
@@ -180,7 +180,7 @@ class PMU(Device):
             self.settings.idcode,
             configuration,
             lost_after=self.settings.lost_after,
-            record=Recording(self.settings.record) if self.settings.record else None,
+            record=Recorder(self.settings.record) if self.settings.record else None,
             backoff=self.backoff,
         )
         self._channels = Channels(configuration.pmus[0], self.settings.angle) if configuration else None
