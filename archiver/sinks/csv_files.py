@@ -229,7 +229,7 @@ class CsvFiles:
         if part.file and not part.file.in_place():
             log.warning("%s: %s is gone from its place; going on in a new file", self.name, part.file.path)
             part.file, gone = None, part.file
-            gone.close()
+            gone.abandon()
         with self._held:
             count = len(part.lines)
             lines = b"".join(part.lines)
