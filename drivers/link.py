@@ -132,6 +132,8 @@ class TcpLink:
                 f"{self.address}: no connection within {timeout:g} s; "
                 "is the box switched on, the cable in, a firewall between?"
             ) from None
+        except UnicodeError as error:
+            raise LinkError(f"{self.address}: {self.address.host!r} is no host name: {error}") from error
         except OSError as error:
             raise LinkError(f"{self.address}: {reason(error)}") from error
 

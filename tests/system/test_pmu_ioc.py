@@ -15,46 +15,9 @@ import pytest
 
 from iocs.device import COMMON
 from iocs.signals import ROW_HEAD, Catalogue, Kind, Reading, Severity, Status
-from tests.processes import Process, ca_environment, free_port, random_prefix, write_site
-from tests.pvs import pvs
+from tests.lab import Lab
 
 COMMON_NAMES = {signal.name for signal in COMMON}
-
-
-class Lab:
-    """A simulated PMU and its IOC, each a process, and the ways to restart them."""
-
-    def __init__(self, directory: Path, *simulator_options: str, keys: str = "") -> None:
-        self.prefix, self.port, self.pmu_port = random_prefix(), free_port(), free_port()
-        self.environment = ca_environment(self.port)
-        self.simulator_options = simulator_options
-        self.directory = directory
-        table = f'[[device]]\nname = "PMU"\ntype = "pmu"\nlink = "tcp://127.0.0.1:{self.pmu_port}"\nidcode = 1\n{keys}'
-        self.site = write_site(directory, self.prefix, table)
-        self.simulator: Process | None = None
-        self.ioc: Process | None = None
-
-    def start_simulator(self) -> Process:
-        arguments = ("--port", str(self.pmu_port), *self.simulator_options)
-        self.simulator = Process("drivers.c37118.simulator", *arguments, stdin=subprocess.PIPE)
-        self.simulator.line("listening on")
-        return self.simulator
-
-    def start_ioc(self) -> Process:
-        self.ioc = Process("iocs", "run", str(self.site), environment=self.environment)
-        self.ioc.line("serving PMU")
-        return self.ioc
-
-    def pvs(self):
-        return pvs(self.port, f"{self.prefix}PMU:")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for process in (self.ioc, self.simulator):
-            if process:
-                process.kill()
 
 
 @contextmanager

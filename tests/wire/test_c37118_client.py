@@ -210,3 +210,15 @@ def test_a_closed_connection_is_opened_again() -> None:
             assert client.counts.reconnects == 1
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70, "127.0.0.1"])
+def test_what_cannot_be_reached_is_lost_and_not_an_exception(host: str) -> None:
+    async def test() -> None:
+        client = Client(make_link(Address("tcp", host, 1)), 1, backoff=Backoff(0.01, 0.05), connect_timeout=2.0)
+        async with asyncio.timeout(15), contextlib.aclosing(client.events()) as events:
+            event = await anext(events)
+        assert isinstance(event, Lost)
+        assert f"tcp://{host}:1: " in event.reason
+
+    asyncio.run(test())
