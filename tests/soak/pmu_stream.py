@@ -31,7 +31,7 @@ FAULTS = (
     {"merge": 1},
     {"drop": True},
     {"silence": True},
-    {"silence": False},
+    *({"silence": False},) * 4,
     {"trigger": 4},
     {"trigger": None},
     {"stat": 0x2000},
