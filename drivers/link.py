@@ -136,10 +136,10 @@ class TcpLink:
                 f"{self.address}: no connection within {timeout:g} s; "
                 "is the box switched on, the cable in, a firewall between?"
             ) from None
+        except UnicodeError as error:
+            raise LinkError(f"{self.address}: {self.address.host!r} is no host name: {error}") from error
         except OSError as error:
             raise LinkError(f"{self.address}: {reason(error)}") from error
-        except UnicodeError as error:  # a name that cannot be one, e.g. with two dots in a row
-            raise LinkError(f"{self.address}: {self.address.host!r} is not a host name") from error
 
     async def read(self, timeout: float) -> bytes:
         """Give the bytes that are there, waiting up to `timeout` seconds for the first."""
@@ -221,7 +221,8 @@ class TcpLink:
                 async with asyncio.timeout(0.5):
                     await writer.wait_closed()
         finally:
-            writer.transport.abort()  # does nothing where all has been sent
+            if writer.transport.get_write_buffer_size():  # the peer does not read, or we are cancelled
+                writer.transport.abort()
 
     def _streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._reader is None or self._writer is None:

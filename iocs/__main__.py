@@ -88,9 +88,7 @@ def _check(options: argparse.Namespace) -> int:
         return 0
     site = config.load(options.site, kinds=True)
     _signals(site)
-    print(
-        f"{site.path}: {len(site.devices)} devices ({', '.join(device.name for device in site.devices)}), no mistakes"
-    )
+    print(f"{site.path}: no mistakes; devices: {', '.join(device.name for device in site.devices) or 'none'}")
     return 0
 
 

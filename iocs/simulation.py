@@ -26,8 +26,8 @@ def simulator(module: str, arguments: Sequence[str] = (), *, timeout: float = 20
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # Ctrl-C is for us: we end the simulator when we have let go of it
         preexec_fn=_end_with_parent,
-        process_group=0,  # Ctrl-C in a terminal is for us; we end the simulator when its client has left
     )
     try:
         yield _address(process, module, timeout)

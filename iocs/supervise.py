@@ -61,12 +61,12 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
         await _refuse_doubles(site, devices)
         async with Client() as client:
             server = Server()
-            built = [
-                _build(
-                    device, settings[device.name], Place(site.prefix, server, states[device.name], sim, lambda: client)
-                )
-                for device in devices
-            ]
+            built = []
+            for device in devices:
+                device_of_log.set(device.name)
+                place = Place(site.prefix, server, states[device.name], sim, lambda: client)
+                built.append(device.kind(settings[device.name], place))
+            device_of_log.set("-")
             try:
                 await server.start()
             except OSError as error:
@@ -89,14 +89,6 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await server.stop()
     log.info("stopped")
-
-
-def _build(device: config.Device, settings: config.DeviceSettings, place: Place) -> Device:
-    token = device_of_log.set(device.name)
-    try:
-        return device.kind(settings, place)
-    finally:
-        device_of_log.reset(token)
 
 
 async def _supervise(device: Device) -> None:

@@ -1,6 +1,11 @@
 """IEEE C37.118 synchrophasors (editions 2005 and 2011): a PMU's or concentrator's stream of phasor data.
 
-* `frames`: bytes <-> typed messages, no wire.   `stream`: a byte stream in any chunking -> whole frames.
-* `client`: one live PMU as a stream of events.   `simulator`: a PMU on a real socket, with faults.
-* `capture`: recordings (raw, pcap, pcapng) -> the same frames.   `python -m drivers.c37118 decode FILE`.
+* `frames`: bytes <-> typed messages, no wire (`envelope`, `configuration` and `data` are its parts).
+* `stream`: a byte stream in any chunking -> whole frames.
+* `client`: one live PMU as a stream of events. `session` is what is said, `timeline` counts what is missing,
+  `recording` keeps the raw bytes.
+* `simulator`: a PMU on a real socket, `python -m drivers.c37118.simulator --port 4712` (`simulated_pmu`: what it
+  measures, `simulated_stream`: its frames, `simulated_wire`: its connections, `faults`,
+  `replay`: a recording in its place).
+* `capture`: recordings (raw, pcap, pcapng) -> the same frames. `python -m drivers.c37118 decode FILE`.
 """

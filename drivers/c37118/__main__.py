@@ -70,8 +70,10 @@ def _decode(files: Sequence[Path], out: Path | None, as_json: bool) -> int:
                 continue
             for note in recording.notes:
                 print(f"{path}: {note}", file=sys.stderr)
-            if not recording.senders:
-                print(f"{path}: no C37.118 frame with a good CRC in it", file=sys.stderr)
+            if not any(sender.frames for sender in recording.senders.values()):
+                newer = sum(sender.unsupported for sender in recording.senders.values())
+                more = f" ({newer} of the 2024 edition, unsupported)" if newer else ""
+                print(f"{path}: no C37.118 frame of 2005 or 2011 with a good CRC in it{more}", file=sys.stderr)
                 status = 1
             if as_json:
                 print(json.dumps(_totals(recording)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from drivers.c37118 import frames
 from drivers.c37118.frames import Command, Configuration
-from drivers.c37118.recording import Recording
+from drivers.c37118.recording import Recorder
 from drivers.c37118.session import Configured, Data, Session
 from drivers.c37118.timeline import Counts, Timeline
 from drivers.errors import DriverError, LinkTimeout
@@ -74,7 +74,7 @@ class Client:
         configuration: Configuration | None = None,
         *,
         lost_after: float | None = None,
-        record: Recording | None = None,
+        record: Recorder | None = None,
         backoff: Backoff | None = None,
         connect_timeout: float = 5.0,
         answer_timeout: float = 2.0,
@@ -148,7 +148,9 @@ class Client:
             while True:
                 await self._send(session)
                 data = await self._read(session.deadline - clock())
-                for event in session.receive(data, clock(), time.time_ns()):
+                events = session.receive(data, clock(), time.time_ns())
+                await self._send(session)  # before the events: who takes them may be slow
+                for event in events:
                     self._note(event)
                     yield event
                 if data and self._record is not None:

@@ -286,7 +286,7 @@ def _phasor_words(pmu: PmuConfiguration, channel: PhasorChannel, phasor: Phasor)
 
 
 def _per_factor(channel: PhasorChannel, value: float, least: int = -0x7FFF, most: int = 0x7FFF) -> int:
-    if not channel.factor and value:
+    if not channel.factor and value and not math.isnan(value):
         raise ValueError(f"{channel.name}: {value} cannot be sent with PHUNIT 0")
     return _integer(channel.name, value * 100_000 / (channel.factor or 1), least, most)
 

@@ -39,7 +39,8 @@ class Packets:
 
     Attributes:
         damaged: packets whose layers could not be read.
-        truncated: the file ends in the middle of a packet.
+        read: packets read from the file.
+        truncated: behind those, the file is damaged or ends in the middle of a packet; what follows is not read.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -54,6 +55,7 @@ class Packets:
             raise RecordingError("pcap files need dpkt: pip install countinghouse[pcap]") from error
         self._dpkt: Any = dpkt  # it carries no types
         self.damaged = 0
+        self.read = 0
         self.truncated = False
         self._fragments: dict[tuple[bytes, bytes, int, int], dict[int, tuple[bytes, bool]]] = {}
         try:
@@ -70,9 +72,10 @@ class Packets:
                 _, packet = next(packets)
             except StopIteration:
                 return
-            except (dpkt.UnpackError, struct.error):
+            except (dpkt.UnpackError, struct.error, ValueError):
                 self.truncated = True
                 return
+            self.read += 1
             try:
                 found = self._transport(packet)
             except (dpkt.UnpackError, struct.error, ValueError, IndexError):

@@ -11,7 +11,7 @@ LIMIT = 100_000_000  # bytes
 SLACK = 65536  # a frame is at most so long: within so many bytes one must end
 
 
-class Recording:
+class Recorder:
     """Appends received bytes to FILE; when that has grown to `limit` bytes it becomes FILE.1, in place of the one
     before.
 

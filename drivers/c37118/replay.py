@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from drivers.c37118.capture import Recording
 from drivers.c37118.frames import Command, FrameType, time_ns
-from drivers.c37118.stream import Stream
 from drivers.errors import ProtocolError
 
 SECOND = 10**9
@@ -62,12 +62,14 @@ class Replay:
         Raises:
             OSError: the file cannot be read. ProtocolError: it holds no data frame.
         """
-        recorded = _recorded(Path(path))
-        counts = Counter(frame[4:6] for frame in recorded if _kind(frame) == FrameType.DATA)
+        recorded = list(Recording(Path(path)))
+        counts = Counter((each.sender, each.idcode) for each in recorded if each.type is FrameType.DATA)
         if not counts:
             raise ProtocolError(f"{path}: no C37.118 data frame with a good CRC in it: is it a recording of a PMU?")
-        idcode = counts.most_common(1)[0][0]
-        return cls([frame for frame in recorded if frame[4:6] == idcode], speed=speed, loop=loop)
+        ((sender, idcode), _) = counts.most_common(1)[0]
+        # Data may come by UDP and its configuration by TCP: answers are those of the IDCODE, whatever port they left.
+        own = [each for each in recorded if each.idcode == idcode and (each.sender == sender or each.type in ANSWERS)]
+        return cls([each.frame for each in own], speed=speed, loop=loop)
 
     def due(self) -> float | None:
         """Give the seconds until the next frame is due, None when the recording is through."""
@@ -132,7 +134,3 @@ def _steps(recorded: list[bytes], longest_pause: float) -> tuple[list[Step], dic
 
 def _time_base(frame: bytes) -> int:
     return int.from_bytes(frame[15:18], "big") or 1_000_000
-
-
-def _recorded(path: Path) -> list[bytes]:
-    return Stream().feed(path.read_bytes())

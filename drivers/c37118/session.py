@@ -71,6 +71,7 @@ class Session:
         self.commands: list[Command] = []
         self.whole = True
         self._known = known
+        self._previous: Configuration | None = None  # in force before this connection, until its first data frame
         self._counts = counts
         self._timeline = timeline
         self._lost_after = lost_after
@@ -117,7 +118,8 @@ class Session:
             self.commands.append(Command.SEND_CFG2)
             self._asked += 1
             self._ask_at = now + self._answer_timeout
-        if self._data_until is not None and now >= self._data_until and not self._asked:
+        unanswered = self._urgent and self._asked  # has a deadline of its own
+        if self._data_until is not None and now >= self._data_until and not unanswered:
             raise LinkTimeout(
                 f"no data for {self._silence:g} s{self._trouble and f'; the last frame: {self._trouble}'}"
             )
@@ -177,6 +179,11 @@ class Session:
         if self._waiting is not None:
             self._keep(frame, arrival_ns)
             return
+        previous, self._previous = self._previous, None
+        if previous is not None and self._came_early(previous, frame):
+            following = self.configuration
+            self._activate(previous, now, events)
+            self._next, self._announced = following, True
         try:
             message = _data_frame(frame, self.configuration)
             announced = any(pmu.stat & CONFIGURATION_CHANGE for pmu in message.pmus)
@@ -195,6 +202,17 @@ class Session:
             self._announced = True
             self._ask(now)
         self._hand_out(message, arrival_ns, now, events)
+
+    def _came_early(self, previous: Configuration, frame: bytes) -> bool:
+        """Tell whether the first data frame still is of the configuration `previous`: we connected during a notice.
+
+        Then STAT of the first block, which is at the same place in any layout, has bit 10 set.
+        """
+        return (
+            bool(int.from_bytes(frame[14:16]) & CONFIGURATION_CHANGE)
+            and len(frame) == frames.expected_size(previous)
+            and not same_layout(previous, self.configuration)
+        )
 
     def _changeover(self, frame: bytes, arrival_ns: int, now: float, events: list[Configured | Data]) -> None:
         """Take the first frame of a new layout: with the announced configuration, or else once the PMU has sent one."""
@@ -228,6 +246,7 @@ class Session:
         """Use `configuration` from here on, first for the frames that waited for it."""
         first = self.configuration is None
         changed = not same_layout(configuration, self._known)
+        self._previous = self._known if first else None
         self._not_before = now + (0.0 if changed else self._answer_timeout)
         self.configuration = self._known = configuration
         if first or changed:

@@ -72,6 +72,7 @@ class SimulatedStream:
         self._index = self._index_at(self._start)
         self._offset = 0  # ns by which the stamps differ from the clock: leap seconds and time jumps
         self._leap: str | None = None
+        self._leap_index = 0
         self._leap_bits = 0
         self._next_pmus: list[SimulatedPmu] | None = None
         self._change_index = 0
@@ -97,8 +98,8 @@ class SimulatedStream:
             self.pmus, self._next_pmus = self._next_pmus, None
             if self._unsolicited:
                 sent.append(self._configuration_frame(FrameType.CFG2))
-        if self.rate < 0 or self._index % self.rate == 0:
-            self._turn_second()
+        if self._leap and self._index >= self._leap_index:
+            self._take_leap()
         announcing = self._next_pmus is not None
         soc, fracsec = self._stamp()
         frame = DataFrame(
@@ -169,13 +170,12 @@ class SimulatedStream:
         self._offset += round(seconds * SECOND)
 
     def leap_second(self, direction: str = "insert") -> None:
-        """Announce a leap second, to come in the next minute's place: after the next whole second ("insert" or
-        "delete").
-        """
+        """Announce a leap second that comes at the next whole second (and not at midnight): "insert" or "delete"."""
         if direction not in ("insert", "delete"):
             raise ValueError(f"leap second {direction!r}: insert or delete")
         self._leap = direction
         self._leap_bits = LEAP_PENDING | (LEAP_DELETED if direction == "delete" else 0)
+        self._leap_index = self._second_after(self._index)
 
     @property
     def _period(self) -> float:
@@ -197,18 +197,22 @@ class SimulatedStream:
     def _stamp(self) -> tuple[int, int]:
         return frames.soc_fracsec(self._time_ns(self._index) + self._offset, self.time_base)
 
-    def _turn_second(self) -> None:
-        """Take the leap second's steps, at a whole second.
+    def _second_after(self, index: int) -> int:
+        """Give the first frame of the next whole second."""
+        return index - index % self.rate + self.rate if self.rate > 0 else index + 1
 
-        Inserted: the second 23:59:60 carries the SOC of the following 00:00:00 with the pending bit still set; then
-        the same SOC comes again with the bit for "occurred". Deleted: SOC skips one value.
+    def _take_leap(self) -> None:
+        """Take the next step of the leap second, at a whole second (C37.118.2-2011, table 3).
+
+        Inserted: the second 23:59:60 carries the SOC of the following 00:00:00 with the pending bit still set; then the
+        same SOC comes again with the bit for "occurred". Deleted: SOC skips one value.
         """
         if self._leap == "insert":
-            self._leap = "repeat"
+            self._leap, self._leap_index = "repeat", self._second_after(self._index)
         elif self._leap == "repeat":
             self._offset -= SECOND
             self._leap, self._leap_bits = None, LEAP_OCCURRED
-        elif self._leap == "delete":
+        else:
             self._offset += SECOND
             self._leap, self._leap_bits = None, LEAP_OCCURRED | LEAP_DELETED
 

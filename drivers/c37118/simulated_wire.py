@@ -74,6 +74,8 @@ class Connection:
 
     def send(self, frame: bytes, split: bool = False, merge: int = 1) -> None:
         """Send a frame, or hold (a part of) it back for the next call."""
+        if self.writer.transport.is_closing():
+            return
         if self.writer.transport.get_write_buffer_size() > self.limit:
             self.dropped += 1
             return
@@ -121,6 +123,7 @@ class Simulator:
     async def __aenter__(self) -> Self:
         await self.listen()
         self._producer = asyncio.create_task(self._produce())
+        self._producer.add_done_callback(_report)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -169,7 +172,7 @@ class Simulator:
                     self.drop()
                 case ("refuse", bool()):
                     await (self.refuse() if value else self.listen())
-                case (_, _) if key in names:
+                case (_, _) if key in names and _fits(getattr(Faults(), key), value):
                     setattr(self.faults, key, value)
                 case ("time_jump", int() | float()) if stream:
                     stream.jump(value)
@@ -268,3 +271,17 @@ class Simulator:
             self._listening.set()
         else:
             self._listening.clear()
+
+
+def _fits(default: object, value: object) -> bool:
+    """Tell whether a fault may be set to `value`: of its default's type, or None where that is its default."""
+    kinds = {type(None): int | None, float: float | int}
+    return isinstance(value, kinds.get(type(default), type(default))) and isinstance(value, bool) == isinstance(
+        default, bool
+    )
+
+
+def _report(producer: asyncio.Task[None]) -> None:
+    """Say at once why no more frames come; leaving the simulator raises it."""
+    if not producer.cancelled() and (error := producer.exception()) is not None:
+        log.error("no more frames: %s: %s", type(error).__name__, error)

@@ -21,6 +21,7 @@ from drivers.c37118.simulated_pmu import Grid, SimulatedPmu
 from drivers.c37118.simulated_stream import SimulatedStream
 from drivers.c37118.simulated_wire import Simulator, Source
 from drivers.errors import DriverError
+from drivers.link import Address
 
 __all__ = ["Faults", "Grid", "Replay", "SimulatedPmu", "SimulatedStream", "Simulator", "Source", "main"]
 
@@ -98,7 +99,8 @@ async def serve(options: argparse.Namespace) -> None:
     source = source_of(options)
     async with Simulator(source, host=options.host, port=options.port) as simulator:
         what = f"replaying {options.replay}" if options.replay else f"{options.station}, {options.rate} frames/s"
-        print(f"listening on tcp://{simulator.host}:{simulator.port} idcode {source.idcode}: {what}", flush=True)
+        address = Address("tcp", simulator.host, simulator.port)
+        print(f"listening on {address} idcode {source.idcode}: {what}", flush=True)
         lines: asyncio.Queue[bytes] = asyncio.Queue()
         threading.Thread(target=_read_stdin, args=(loop, lines), daemon=True).start()
         changes = asyncio.create_task(_follow(simulator, lines))

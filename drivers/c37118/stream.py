@@ -11,12 +11,13 @@ inside good data from being taken for a frame, waits no longer than a real frame
 """
 
 from binascii import crc_hqx
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from drivers.c37118.envelope import CRC_START, MIN_SIZE, SYNC, FrameType
 
 CLAIM_SIZE = 4  # SYNC and FRAMESIZE make a claim
 HEAD_SIZE = 6  # SYNC, FRAMESIZE and IDCODE tell the frames of one stream from others
+CLAIMS = 64  # followed at one time; random bytes make about 15
 BELIEVED = 64  # heads remembered: a concentrator's streams and their sizes, with room
 
 _SYNC = bytes([SYNC])
@@ -114,8 +115,8 @@ class Stream:
         stop = max(available - CLAIM_SIZE + 1, 0)  # from here on heads are incomplete
         while True:
             head = data.find(_SYNC, self._scanned, stop)
-            # A claim may be judged when no later head can make one that ends before it.
-            horizon = available if head < 0 else min(head + MIN_SIZE, available)
+            # Claims are judged in the order of their ends, and before a head that is not known when they end.
+            horizon = available if head < 0 else head + CLAIM_SIZE
             while claims and claims[0][0] <= horizon:
                 end, start = heappop(claims)
                 if not crc_hqx(data[start:end], CRC_START):
@@ -132,6 +133,10 @@ class Stream:
             size = data[head + 2] << 8 | data[head + 3]
             if data[head + 1] in _KINDS and size >= MIN_SIZE:
                 heappush(claims, (head + size, head))
+                if len(claims) > CLAIMS:
+                    # A pattern made of heads: give up the claim that would take longest, lest each byte cost a CRC.
+                    claims.remove(max(claims))
+                    heapify(claims)
 
     def _forget(self) -> None:
         self._claims.clear()

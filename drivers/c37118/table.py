@@ -3,9 +3,9 @@
 The first layout goes to the file named, others beside it: out.csv, out-2.csv, out-3.csv ...
 
 Columns: `time` (seconds since 1970, 9 decimals, from integer ns), `stream` and `pmu` (IDCODEs), `station`, `stat` and
-`tq` (raw), `freq (Hz)`, `rocof (Hz/s)`, each phasor's `NAME:MAG (V)` or `(A)` and `NAME:ANG (deg)`, the analogs (`(raw)`:
-counts of the integer format), the digital words `DIG1` ... Floats are exact (the shortest digits that read back equal;
-the archive, not this table, rounds), NaN is an empty cell.
+`tq` (raw), `freq (Hz)`, `rocof (Hz/s)`, each phasor's `NAME:MAG (V)` or `(A)` and `NAME:ANG (deg)`, the analogs
+(`(raw)`: counts of the integer format), the digital words `DIG1` ... Floats are exact (the shortest digits that read
+back equal; it is the archive that rounds), NaN is an empty cell.
 """
 
 import csv

@@ -48,7 +48,7 @@ class Watch:
         if self._subscription is not None:
             await self._subscription.clear()
 
-    # Coroutines, because caproto runs plain functions in a pool of threads: not in the event loop, and not in order.
+    # Coroutines, though they never wait: caproto runs plain callbacks in threads, in no certain order.
 
     async def _on_event(self, subscription: Any, response: Any) -> None:
         self.reading = read_response(response)
@@ -85,13 +85,8 @@ class Client:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._context is None:
             return
-        for _attempt in range(3):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await self._context.disconnect()
-                    return
-        # Its search loop waits with asyncio.wait_for, which in Python 3.11 can swallow a cancellation, and is then
-        # awaited for ever. Whatever is left of it ends with the event loop.
+        await _end([*self._context._tasks.tasks, *self._context.broadcaster._tasks.tasks])
+        await self._context.disconnect()
 
     def watch(self, name: str, on_reading: Callable[[Reading], None]) -> Watch:
         """Call `on_reading` in the event loop for every event of a PV, and with `connected` False when it goes away.
@@ -154,6 +149,14 @@ class Client:
             host, port = pv.circuit_manager.circuit.address
             return f"{host}:{port}"
         return None
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended: caproto uses `asyncio.wait_for`, which in Python 3.11 may lose a cancel."""
+    while tasks := [task for task in tasks if not task.done()]:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=0.1)
 
 
 def read_response(response: Any) -> Reading:

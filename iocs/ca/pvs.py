@@ -39,19 +39,15 @@ class Channel:
     signal: Signal
     on_put: PutHandler | None
 
-    def get_field(self, field: str) -> "Channel":
-        """Give the field `NAME.FIELD`; VAL (and so `NAME.VAL$`) is the PV itself.
-
-        Raises:
-            KeyError: there is no such field.
-        """
-        if field != "VAL":
-            raise KeyError(field)
-        return self
-
     def check_access(self, hostname: str, username: str) -> AccessRights:
         """Everybody reads; setpoints and commands may be put."""
         return AccessRights.READ | AccessRights.WRITE if self.on_put else AccessRights.READ
+
+    def get_field(self, field: str) -> "Channel":
+        """Give the PV itself as its field VAL, so that `NAME.VAL$` is the whole text; there are no other fields."""
+        if field != "VAL":
+            raise KeyError(field)
+        return self
 
     async def auth_write(
         self,
@@ -114,7 +110,7 @@ class StrChannel(Channel, ca.ChannelString):
     async def _read(self, data_type: Any) -> Any:
         metadata, values = await super()._read(data_type)
         if ca.native_type(data_type) == ca.ChannelType.STRING:
-            values = [cut(_decoded(item), 39).encode() for item in values]  # caproto leaves no room for the NUL
+            values = [cut(_decoded(bytes(item)), 39).encode() for item in values]  # caproto leaves no room for the NUL
         return metadata, values
 
 
@@ -206,7 +202,7 @@ class Pv:
         self._complaint = ""
 
     def take(self, posted: Any, time_ns: int) -> bool:
-        """Take a posted value as the newest reading; say whether it is an event: other value or alarm, or an array."""
+        """Take a posted value as the newest reading; say whether it is an event: value or alarm changed, or array."""
         value, severity, status = self._judge(self._understood(posted))
         old = self.reading
         same = old.value is value or (

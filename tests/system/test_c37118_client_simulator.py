@@ -10,7 +10,7 @@ import pytest
 
 from drivers.c37118.client import Client, Configured, Connected, Data, Lost
 from drivers.c37118.frames import PmuData
-from drivers.c37118.recording import Recording
+from drivers.c37118.recording import Recorder
 from drivers.c37118.simulator import SimulatedPmu, SimulatedStream, Simulator
 from drivers.c37118.stream import Stream
 from drivers.link import Address, Backoff, make_link
@@ -442,7 +442,7 @@ def test_a_client_that_does_not_read_costs_bounded_memory() -> None:
 
 def test_the_record_holds_the_stream_and_stays_bounded(tmp_path) -> None:
     async def test() -> None:
-        recording = Recording(tmp_path / "new" / "pmu.raw", limit=6000)
+        recording = Recorder(tmp_path / "new" / "pmu.raw", limit=6000)
         async with Simulator(fast(rate=200)) as simulator, watched(simulator, record=recording) as watch:
             await watch.until(recording.path.with_name("pmu.raw.1").exists)
             await watch.more(30)
@@ -460,7 +460,7 @@ def test_the_record_holds_the_stream_and_stays_bounded(tmp_path) -> None:
 
 def test_a_full_disk_does_not_stop_the_stream(caplog) -> None:
     async def test() -> None:
-        recording = Recording("/dev/full", retry_after=0.1)
+        recording = Recorder("/dev/full", retry_after=0.1)
         async with Simulator(fast()) as simulator, watched(simulator, record=recording) as watch:
             await watch.until(lambda: recording.failures >= 3)
             await watch.more()

@@ -24,8 +24,8 @@ from iocs.signals import (
     readback,
     setpoint,
 )
-from tests.lab import INVALID, MAJOR, MINOR, NO_ALARM, UDF, Lab
 from tests.processes import DEADLINE
+from tests.thermostat_lab import INVALID, MAJOR, MINOR, NO_ALARM, UDF, Lab
 
 NOW = 1_700_000_000_123_456_789
 

@@ -11,8 +11,8 @@ import pytest
 
 from iocs.signals import Catalogue, Kind
 from iocs.state import peek
-from tests.lab import COMM, DISABLE, INVALID, MAJOR, MINOR, NO_ALARM, UDF, Lab
 from tests.processes import Process, free_port, wait_for, write_site
+from tests.thermostat_lab import COMM, DISABLE, INVALID, MAJOR, MINOR, NO_ALARM, UDF, Lab
 
 
 @pytest.fixture

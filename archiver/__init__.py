@@ -1,0 +1,1 @@
+"""From Channel Access to files, without loss."""

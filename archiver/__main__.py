@@ -1,0 +1,89 @@
+"""The archiver's command line: `python -m archiver run SITE`."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from archiver.record import Recorder
+from archiver.sinks.folder import FolderTaken
+from iocs import log as logs
+from iocs.config import ConfigError, Site, load
+from iocs.state import State, StateError, open_state
+
+log = logging.getLogger("archiver")
+
+
+def _version() -> str:
+    try:
+        return version("countinghouse")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    top = argparse.ArgumentParser(prog="python -m archiver", description="Record what the devices of a site serve.")
+    top.add_argument("--version", action="version", version=f"countinghouse {_version()}")
+    commands = top.add_subparsers(dest="command", required=True)
+    run = commands.add_parser(
+        "run", help="record until stopped", description="Record the rows of a site into CSV files."
+    )
+    run.add_argument("site", type=Path, metavar="SITE", help="the site file")
+    run.add_argument("--version", action="version", version=f"countinghouse {_version()}")
+    logs.add_options(run)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 done, 1 failed while running, 2 bad usage or configuration."""
+    options = parser().parse_args(arguments)
+    try:
+        site = load(options.site)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        logs.start(options)
+    except OSError as error:
+        print(f"the log file cannot be opened: {error}", file=sys.stderr)
+        return 2
+    if not site.devices:
+        print(f"{site.path}: no [[device]] to record", file=sys.stderr)
+        return 2
+    try:
+        with open_state(site.state_dir, "archiver") as state:
+            return 0 if asyncio.run(_record(site, state)) else 1
+    except (StateError, FolderTaken) as error:
+        log.error("%s", error)
+        return 2
+    except Exception:
+        log.critical("the archiver ended by a fault of its own", exc_info=True)
+    return 1
+
+
+async def _record(site: Site, state: State) -> bool:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    csv = site.archive.csv
+    names = ", ".join(device.name for device in site.devices)
+    recorder = Recorder(site, state)
+    recorder.claim()
+    print(
+        f"archiver: rows of {names} (site {site.name}, {site.prefix}*) to CSV files in {csv.directory}, "
+        f"written every {csv.write_every:g} s, a new file every {csv.new_file_every:g} s",
+        flush=True,
+    )
+    log.info("start")
+    complete = await recorder.run(stop)
+    log.info("stop")
+    return complete
+
+
+if __name__ == "__main__":
+    sys.exit(main())
