@@ -156,7 +156,7 @@ class Server:
 
     async def stop(self) -> None:
         """Send what is still to be sent, then close all connections."""
-        if not any(task.done() for task in self._tasks):
+        if self._tasks and not any(task.done() for task in self._tasks):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await self._sent()
@@ -164,6 +164,8 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._news:  # what nobody could be told any more
+            self._news.popleft().close()
 
     def _handler(self, put: Put, name: str) -> Callable[[Any, str], Awaitable[None]]:
         async def on_put(value: Any, by: str) -> None:
