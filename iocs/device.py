@@ -205,6 +205,11 @@ class Device:
         return self.settings.lost_after or 3.0
 
     @property
+    def online(self) -> bool:
+        """Whether good data have come since the last loss."""
+        return self._life is Life.ONLINE
+
+    @property
     def catalogue(self) -> Catalogue:
         """What the device serves now."""
         signals = tuple(self._signals.values())
