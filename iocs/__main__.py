@@ -11,7 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from iocs import config, log, old_pmu_config, supervise
+from iocs.ca import statistics
 from iocs.device import COMMON, site_signals
+from iocs.rules import rules
 from iocs.signals import Catalogue, Signal
 from iocs.state import StateError, peek
 
@@ -71,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     devices = supervise.choose(site, options.only, options.without)
     try:
         asyncio.run(supervise.run(site, devices, sim=options.sim, tell=lambda line: print(line, flush=True)))
-    except supervise.StartError:
+    except (supervise.StartError, config.ConfigError):
         raise
     except Exception:
         logging.getLogger(__name__).exception("the server ended")
@@ -91,6 +93,10 @@ def _check(options: argparse.Namespace) -> int:
             site_signals(device.kind, device.settings, None)
         except ValueError as error:
             mistakes.append(f'[[device]] "{device.name}": {error}')
+    try:
+        rules(site)
+    except config.ConfigError as error:
+        mistakes += error.mistakes
     if mistakes:
         raise config.ConfigError(site.path, mistakes)
     print(f"{site.path}: no mistakes; devices: {', '.join(device.name for device in site.devices) or 'none'}")
@@ -102,6 +108,7 @@ def _list(options: argparse.Namespace) -> int:
     if options.sim:
         site = site.for_simulation()
     rows = [row for device in site.devices for row in _device_rows(site, device)]
+    rows += [_row(statistics.prefix(site.prefix), signal) for signal in statistics.SIGNALS]
     if options.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["pv", "direction", "kind", "unit", "limits", "level", "description"])

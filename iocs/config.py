@@ -286,9 +286,10 @@ class Site:
         return self.path.parent
 
     def for_simulation(self) -> "Site":
-        """The same site run on simulators: its state lies apart, in `sim/`."""
+        """The same site run on simulators: state and put log lie apart, in `sim/`; this host alone is served."""
         about = self.about.model_copy(update={"put_log": None})
-        return replace(self, state_dir=self.directory / "sim", about=about)
+        access = self.access.model_copy(update={"interfaces": ["127.0.0.1"]})
+        return replace(self, state_dir=self.directory / "sim", about=about, access=access)
 
 
 def load(path: Path | str, *, kinds: bool = False) -> Site:

@@ -30,6 +30,7 @@ from typing import Any, ClassVar
 from drivers.errors import DriverError
 from drivers.link import Backoff
 from iocs.ca.client import Client
+from iocs.ca.putlog import PutLog
 from iocs.ca.server import Server
 from iocs.config import DeviceSettings
 from iocs.log import device as device_of_log
@@ -46,6 +47,7 @@ from iocs.signals import (
     Signal,
     Status,
     acceptable,
+    label,
     narrowed,
     readback,
     rows,
@@ -115,6 +117,7 @@ class Place:
         state: what survives a restart; open and locked.
         simulated: whether a simulator answers for the box.
         client: makes the process's Channel Access client, for watching foreign PVs.
+        put_log: where what the device writes unasked is noted.
     """
 
     prefix: str
@@ -122,6 +125,7 @@ class Place:
     state: State
     simulated: bool
     client: Callable[[], Client]
+    put_log: PutLog | None = None
 
 
 class Device:
@@ -180,6 +184,7 @@ class Device:
         self.simulated = place.simulated
         self._server = place.server
         self._client = place.client
+        self._put_log = place.put_log
         self._saved = {"enable": True, "shape": None, "version": 0, "signals": None, "memory": {}, **self.state.load()}
         self.shape = self._saved["shape"]
         self.memory: dict[str, Any] = self._saved["memory"]
@@ -269,6 +274,21 @@ class Device:
             return
         self.shape = self._saved["shape"] = shape
         self._serve_signals()
+
+    def note_unasked(self, name: str, value: Any, by: str, reason: str = "") -> None:
+        """Note in the put log that a device wrote without being asked by a person.
+
+        Args:
+            name: the signal.
+            value: what was written, an enum as its state's number.
+            by: who: "interlock GAS", "watchdog".
+            reason: why the box did not take it; empty if it did.
+        """
+        if self._put_log is None:
+            return
+        signal, reading = self._signals[name], self._server.reading(self.prefix + name)
+        old = None if reading is None else reading.value
+        self._put_log.note(self.prefix + name, label(signal, old), label(signal, value), by=by, reason=reason)
 
     def watch(self, name: str, on_reading: Callable[[Reading], None]) -> Callable[[], Any]:
         """Watch a PV: in this process where it is served here, else over Channel Access; gives what ends it."""

@@ -390,6 +390,13 @@ def _state(signal: Signal, value: Any) -> int:
     return state
 
 
+def label(signal: Signal, value: Any) -> Any:
+    """Give a value as people read it: the state of an enum by its name, all else (no state either) as it is."""
+    if signal.kind is Kind.ENUM and isinstance(value, int) and 0 <= value < len(signal.states):
+        return signal.states[value]
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """What a device serves, as its PV `PVS` tells it.

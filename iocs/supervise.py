@@ -4,14 +4,20 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 
 from iocs import config
+from iocs.ca.access import Access
 from iocs.ca.client import Client
+from iocs.ca.hosts import is_own
+from iocs.ca.putlog import PutLog
 from iocs.ca.server import Server
+from iocs.ca.statistics import About, Statistics
+from iocs.ca.statistics import prefix as statistics_prefix
 from iocs.device import Device, Life, Place, site_signals
 from iocs.log import device as device_of_log
+from iocs.rules import on_hangup, reload_on, rules
 from iocs.state import State, StateError, open_state
 
 log = logging.getLogger(__name__)
@@ -38,7 +44,7 @@ def choose(site: config.Site, only: Sequence[str], without: Sequence[str]) -> li
 
 
 async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool, tell: Callable[[str], None]) -> None:
-    """Serve the devices until SIGINT or SIGTERM.
+    """Serve the devices until SIGINT or SIGTERM; SIGHUP reads the rules of `[access]` again.
 
     Args:
         site: the checked site file, with kinds.
@@ -48,22 +54,30 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
 
     Raises:
         StartError: something stands in the way; no box has been touched.
+        ConfigError: the rules of `[access]` cannot be used.
     """
-    stop = asyncio.Event()
+    stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    on_hangup(reload.set, stop.set)
+    access = Access(is_own)
+    access.replace(*rules(site))
+    about = About(_statistics_prefix(site, devices), sim, site.about.engineer, site.about.location)
     with ExitStack() as held:
         states = {device.name: _open_state(held, site, device) for device in devices}
         settings = {device.name: _settings(held, device, sim) for device in devices}
+        put_log = held.enter_context(_put_log(site))
         async with AsyncExitStack() as connections:
             client = await connections.enter_async_context(Client())
-            await _refuse_doubles(client, site, devices)
-            server = Server()
+            await _refuse_doubles(client, [f"{prefix}HEARTBEAT" for prefix in _prefixes(site, devices, about)])
+            server = Server(site.access.interfaces, access=access, put_log=put_log)
+            statistics = held.enter_context(closing(Statistics(server, about, access, put_log)))
+            statistics.serve()
             built = []
             for device in devices:
                 device_of_log.set(device.name)
-                place = Place(site.prefix, server, states[device.name], sim, lambda: client)
+                place = Place(site.prefix, server, states[device.name], sim, lambda: client, put_log)
                 built.append(device.kind(settings[device.name], place))
             device_of_log.set("-")
             try:
@@ -71,6 +85,8 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
             except OSError as error:
                 raise StartError(str(error)) from error
             tasks = [asyncio.create_task(_supervise(device)) for device in built]
+            tasks.append(asyncio.create_task(_keep_posting(statistics)))
+            tasks.append(asyncio.create_task(reload_on(reload, site.path, access, server, statistics)))
             try:
                 for line in _announcement(site, server, built, sim):
                     tell(line)
@@ -103,6 +119,36 @@ async def _supervise(device: Device) -> None:
             await asyncio.sleep(device.backoff.next())
 
 
+async def _keep_posting(statistics: Statistics) -> None:
+    """Post the server's own PVs. A bug there is logged; it neither ends the server nor the posting."""
+    while True:
+        try:
+            await statistics.run()
+        except Exception:
+            log.exception("internal error in the statistics")
+            await asyncio.sleep(10)
+
+
+@contextmanager
+def _put_log(site: config.Site) -> Iterator[PutLog]:
+    about = site.about
+    put_log = PutLog(site.put_log, most_bytes=int(about.put_log_megabytes * 1e6), keep=about.put_log_keep)
+    put_log.start()
+    try:
+        yield put_log
+    finally:
+        put_log.stop()
+
+
+def _statistics_prefix(site: config.Site, devices: Sequence[config.Device]) -> str:
+    part = [device.name for device in devices] if len(devices) < len(site.devices) else []
+    return statistics_prefix(site.prefix, part)
+
+
+def _prefixes(site: config.Site, devices: Sequence[config.Device], about: About) -> list[str]:
+    return [*(f"{site.prefix}{device.name}:" for device in devices), about.prefix]
+
+
 def _open_state(held: ExitStack, site: config.Site, device: config.Device) -> State:
     try:
         state = held.enter_context(open_state(site.state_dir, device.name))
@@ -117,9 +163,8 @@ def _settings(held: ExitStack, device: config.Device, sim: bool) -> config.Devic
     return held.enter_context(device.kind.simulate(device.settings)) if sim else device.settings
 
 
-async def _refuse_doubles(client: Client, site: config.Site, devices: Sequence[config.Device]) -> None:
+async def _refuse_doubles(client: Client, names: Sequence[str]) -> None:
     """Refuse to start where one of our PVs is answered already."""
-    names = [f"{site.prefix}{device.name}:ONLINE" for device in devices]
     answers = await asyncio.gather(*(client.answered(name) for name in names))
     for name, where in zip(names, answers, strict=True):
         if where:
