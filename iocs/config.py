@@ -227,6 +227,9 @@ class AccessTable(Table):
     read: Hosts = Field([], description="Hosts and networks that may read. The longest network that fits counts.")
     operator: Hosts = Field([], description="Hosts and networks that may put what operators may.")
     expert: Hosts = Field([], description="Hosts and networks that may put everything.")
+    max_clients: int = Field(500, ge=1, description="Connections at a time.")
+    max_channels: int = Field(50_000, ge=1, description="Channels (PVs) that one client may have open.")
+    max_subscriptions: int = Field(50_000, ge=1, description="Subscriptions (monitors) of one client.")
     users: dict[str, Literal["none", "read", "operator", "expert"]] = Field(
         {}, description='What a claimed user name is narrowed to, never widened; "*" is everybody who is not named.'
     )

@@ -288,7 +288,8 @@ class Device:
             return
         signal, reading = self._signals[name], self._server.reading(self.prefix + name)
         old = None if reading is None else reading.value
-        self._put_log.note(self.prefix + name, label(signal, old), label(signal, value), by=by, reason=reason)
+        told = self.prefix + name, label(signal, old), label(signal, value)
+        self._put_log.note(time.time_ns(), "", "", *told, not reason, reason, by=by)
 
     def watch(self, name: str, on_reading: Callable[[Reading], None]) -> Callable[[], Any]:
         """Watch a PV: in this process where it is served here, else over Channel Access; gives what ends it."""
@@ -421,7 +422,9 @@ class Device:
         self._signals = wanted
         columns = {row.name: tuple(signal.name for signal in row.signals) for row in rows(wanted.values())}
         self._server.withdraw([self.prefix + name for name in self._rows if name not in columns])
-        new += [Signal(name, count=ROW_COUNT, doc=f"Row {name}") for name in columns if name not in self._rows]
+        new += [
+            Signal(name, count=ROW_COUNT, doc=f"Row {name}", queued=True) for name in columns if name not in self._rows
+        ]
         self._rows = columns
         self._server.serve(self.prefix, new, self.handle_put)
         told = json.loads(self.catalogue.to_json())

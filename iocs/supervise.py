@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
@@ -12,7 +11,7 @@ from iocs.ca.access import Access
 from iocs.ca.client import Client
 from iocs.ca.hosts import is_own
 from iocs.ca.putlog import PutLog
-from iocs.ca.server import Server
+from iocs.ca.server import Limits, Server
 from iocs.ca.statistics import About, Statistics
 from iocs.ca.statistics import prefix as statistics_prefix
 from iocs.device import Device, Life, Place, site_signals
@@ -71,7 +70,7 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
         async with AsyncExitStack() as connections:
             client = await connections.enter_async_context(Client())
             await _refuse_doubles(client, [f"{prefix}HEARTBEAT" for prefix in _prefixes(site, devices, about)])
-            server = Server(site.access.interfaces, access=access, put_log=put_log)
+            server = Server(site.access.interfaces, access=access, put_log=put_log, limits=_limits(site.access))
             statistics = held.enter_context(closing(Statistics(server, about, access, put_log)))
             statistics.serve()
             built = []
@@ -140,6 +139,10 @@ def _put_log(site: config.Site) -> Iterator[PutLog]:
         put_log.stop()
 
 
+def _limits(access: config.AccessTable) -> Limits:
+    return Limits(access.max_clients, access.max_channels, access.max_subscriptions)
+
+
 def _statistics_prefix(site: config.Site, devices: Sequence[config.Device]) -> str:
     part = [device.name for device in devices] if len(devices) < len(site.devices) else []
     return statistics_prefix(site.prefix, part)
@@ -178,6 +181,4 @@ def _announcement(site: config.Site, server: Server, devices: Sequence[Device], 
     where = f"{', '.join(server.interfaces)} port {server.port}"
     lines = [f"{site.name}: serving {names} on {where}, {len(server.names)} PVs{', on simulators' if sim else ''}"]
     lines.append(f"try: caget {devices[0].prefix}ONLINE")
-    if not os.environ.get("EPICS_CA_ADDR_LIST"):
-        lines.append("clients on this host need: export EPICS_CA_ADDR_LIST=127.0.0.1 EPICS_CA_AUTO_ADDR_LIST=NO")
     return lines

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tests.processes import DEADLINE
 
 HEADER = struct.Struct(">HHHHII")
-EVENT, ERROR, READ_NOTIFY, CREATE, WRITE_NOTIFY, USER, HOST, RIGHTS = 1, 11, 15, 18, 19, 20, 21, 22
+EVENT, READ_NOTIFY, CREATE, WRITE_NOTIFY, USER, HOST, RIGHTS = 1, 15, 18, 19, 20, 21, 22
 DOUBLE = 6
 NORMAL, NO_READ, NO_WRITE = 1, 368, 376  # ECA_NORMAL, ECA_NORDACCESS, ECA_NOWTACCESS (caerr.h)
 
@@ -37,8 +37,12 @@ class RawClient:
         self._unread = b""
         self._messages: list[Message] = []
         self._numbers = itertools.count(1)
-        self.send(0, b"", count=13)
-        self.claim(user)
+        try:
+            self.send(0, b"", count=13)
+            self.claim(user)
+        except OSError:
+            self.socket.close()
+            raise
 
     def __enter__(self):
         return self
@@ -67,10 +71,10 @@ class RawClient:
         return self.until(lambda m: m.command == RIGHTS and m.first == cid).second
 
     def get(self, sid: int) -> Message:
-        """Give the reply to a get; the status is `first`, unless it is an ERROR."""
+        """Give the reply to a get; the status is `first`."""
         number = next(self._numbers)
         self.send(READ_NOTIFY, dtype=DOUBLE, count=1, first=sid, second=number)
-        return self.until(lambda m: (m.command == READ_NOTIFY and m.second == number) or m.command == ERROR)
+        return self.until(lambda m: m.command == READ_NOTIFY and m.second == number)
 
     def put(self, sid: int, value: float) -> int:
         """Give the status of a put."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from typing import NamedTuple
 
 from iocs.signals import Level, Signal
 
@@ -28,8 +29,7 @@ class Standing(IntEnum):
 NEEDED = {Level.OPERATOR: Standing.OPERATOR, Level.EXPERT: Standing.EXPERT}
 
 
-@dataclass(frozen=True, slots=True)
-class Rights:
+class Rights(NamedTuple):
     """What one client may do with one PV.
 
     Attributes:

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
-from iocs.ca.access import Rule, Standing
+from iocs.ca.access import LOOPBACK, Rule, Standing
 from iocs.config import AccessTable
 
 
@@ -17,7 +17,12 @@ class Unusable(Exception):
 
 
 def is_own(address: str) -> bool:
-    """Tell whether an IPv4 address belongs to this host: then the kernel would speak to it from that very address."""
+    """Tell whether an IPv4 address belongs to this host: then the kernel would speak to it from that very address.
+
+    (Whether it can be bound says less: a host may be set to bind foreign ones, net.ipv4.ip_nonlocal_bind.)
+    """
+    if IPv4Address(address) in LOOPBACK:
+        return True
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((address, 9))  # sends nothing

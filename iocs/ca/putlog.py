@@ -55,36 +55,37 @@ class PutLog:
 
     def note(
         self,
+        time_ns: int,
+        peer: str,
+        user: str,
         pv: str,
         old: Any,
         new: Any,
+        accepted: bool,
+        reason: str,
         *,
-        time_ns: int | None = None,
-        peer: str = "",
-        user: str = "",
         by: str = "",
-        reason: str = "",
     ) -> None:
         """Note one put; never waits, never raises for the disk's sake. From the event loop's thread.
 
         Args:
-            pv: name of the PV.
-            old: its value before.
-            new: what was asked, or the confirmed value; enum states as their labels.
-            time_ns: when, ns since 1970; None is now.
+            time_ns: when, ns since 1970.
             peer: the client's "address:port".
             user: the user name that the client claims.
-            by: what in the server wrote unasked ("interlock GAS"), in place of peer and user.
-            reason: why it was refused; empty if it was carried out.
+            pv: name of the PV.
+            old: its value before.
+            new: what was asked; enum states as their labels.
+            accepted: whether it was carried out.
+            reason: why it was refused, else empty.
+            by: what in the server wrote unasked ("interlock GAS"); peer and user are then left out.
         """
-        who = {"by": by} if by else {"peer": peer, "user": user[:MOST_TEXT]}
         line = {
-            "time": time.time_ns() if time_ns is None else time_ns,
-            **who,
+            "time": time_ns,
+            **({"by": by} if by else {"peer": peer, "user": user[:MOST_TEXT]}),
             "pv": pv,
             "old": _plain(old),
             "new": _plain(new),
-            "accepted": not reason,
+            "accepted": accepted,
             "reason": reason[:MOST_REASON],
         }
         if len(self._waiting) >= self._most_waiting:

@@ -13,10 +13,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 from iocs.ca.access import Access
 from iocs.ca.putlog import PutLog
+from iocs.ca.server import Client, Server
 from iocs.config import STATISTICS
 from iocs.signals import (
     NAME_LENGTH,
@@ -25,7 +26,6 @@ from iocs.signals import (
     Catalogue,
     Kind,
     Severity,
-    Signal,
     Status,
     readback,
 )
@@ -65,8 +65,11 @@ SIGNALS = (
     readback("CA_CONN_CNT", type=int, group=CLIENTS, doc="Channels that clients have open"),
     readback("UPDATES", "1/s", precision=0, group=CLIENTS, doc="Updates sent to all clients together"),
     readback("DROPPED", precision=0, group=CLIENTS, doc="Updates dropped for slow clients, newer ones following"),
-    readback("CLOSED", precision=0, group=CLIENTS, doc="Connections closed for breaking a rule or limit"),
-    readback("SLOWEST", type=str, group=CLIENTS, doc="Slowest client: who, bytes waiting; empty when all keep up"),
+    readback("CLOSED", precision=0, group=CLIENTS, doc="Connections closed because the client broke the protocol"),
+    readback(
+        "TURNED_AWAY", precision=0, group=CLIENTS, doc="Connections and subscriptions over a limit or not allowed"
+    ),
+    readback("SLOWEST", type=str, group=CLIENTS, doc="Slowest client: who, events waiting and dropped; empty if none"),
     readback("CLIENTS", type=Kind.TEXT, group=CLIENTS, doc="All clients (JSON)"),
     readback("ACCESS", type=str, group=PUTS, doc="Rules of access in force; MINOR when newer ones had mistakes"),
     readback("REFUSED", precision=0, group=PUTS, doc="Puts refused"),
@@ -112,29 +115,6 @@ class About:
     location: str = ""
 
 
-class Serves(Protocol):
-    """What the statistics need of a server."""
-
-    counts: Any
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of all PVs."""
-        ...
-
-    def clients(self) -> Sequence[Any]:
-        """One record a client."""
-        ...
-
-    def serve(self, prefix: str, signals: Sequence[Signal]) -> None:
-        """Add PVs."""
-        ...
-
-    def post(self, prefix: str, time_ns: int, values: dict[str, Any]) -> None:
-        """Post values."""
-        ...
-
-
 class Statistics:
     """The server's own PVs: `serve()` makes them, `run()` posts them once a second.
 
@@ -142,7 +122,7 @@ class Statistics:
         access_error: mistakes of rules that were not taken into force, for `ACCESS`; empty when well.
     """
 
-    def __init__(self, server: Serves, about: About, access: Access, put_log: PutLog) -> None:
+    def __init__(self, server: Server, about: About, access: Access, put_log: PutLog) -> None:
         self.access_error = ""
         self._server = server
         self._about = about
@@ -191,7 +171,7 @@ class Statistics:
 
     def post(self) -> None:
         """Post what is now; waits for nothing."""
-        now, clients = time.time_ns(), self._server.clients()
+        now, clients, counts = time.time_ns(), self._server.clients(), self._server.counts
         self._server.post(
             self._about.prefix,
             now,
@@ -202,29 +182,33 @@ class Statistics:
                 **self._usage.now(),
                 "RECORD_CNT": len(self._server.names),
                 "CA_CLNT_CNT": len(clients),
-                "CA_CONN_CNT": sum(client.channels for client in clients),
+                "CA_CONN_CNT": counts.channels,
                 "SLOWEST": slowest(clients),
                 "CLIENTS": json.dumps([asdict(client) for client in clients], separators=(",", ":")),
-                **self._counted(),
+                "UPDATES": self._rate(counts.updates),
+                "DROPPED": counts.dropped,
+                "REFUSED": counts.refused_puts,
+                "CLOSED": counts.malformed,
+                "TURNED_AWAY": counts.refused,
                 "ACCESS": _in_doubt(self._access.description, self.access_error, Severity.MINOR),
                 "PUTLOG_DROPPED": self._put_log.dropped,
                 "PUTLOG_ERROR": _in_doubt(self._put_log.error, self._put_log.error, Severity.MAJOR),
             },
         )
 
-    def _counted(self) -> dict[str, Any]:
-        counts, at = self._server.counts, time.monotonic()
-        rate = (counts.updates - self._updates) / max(at - self._updates_at, 1e-3)
-        self._updates, self._updates_at = counts.updates, at
-        return {"UPDATES": rate, "DROPPED": counts.dropped, "REFUSED": counts.refused, "CLOSED": counts.closed}
+    def _rate(self, updates: int) -> float:
+        at = time.monotonic()
+        rate = (updates - self._updates) / max(at - self._updates_at, 1e-3)
+        self._updates, self._updates_at = updates, at
+        return rate
 
 
-def slowest(clients: Sequence[Any]) -> str:
-    """Name the client with the most bytes waiting, or with updates dropped; empty if nobody is behind."""
-    slow = max(clients, key=lambda client: (client.waiting, client.dropped), default=None)
-    if slow is None or not (slow.waiting or slow.dropped):
+def slowest(clients: Sequence[Client]) -> str:
+    """Name the client for whom most events wait, or were dropped; empty if nobody is behind."""
+    slow = max(clients, key=lambda client: (client.backlog, client.dropped), default=None)
+    if slow is None or not (slow.backlog or slow.dropped):
         return ""
-    return f"{slow.user or '?'}@{slow.address}: {slow.waiting} B waiting, {slow.dropped} dropped"
+    return f"{slow.user or '?'}@{slow.address}:{slow.port}: {slow.backlog} events wait, {slow.dropped} dropped"
 
 
 class _Usage:

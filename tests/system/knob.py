@@ -1,4 +1,4 @@
-"""A kind of device without a box, for tests: a knob that turns what it is put to, and an interlock that turns it back."""
+"""A kind of device without a box, for tests: a knob that holds what it is put to, and an interlock."""
 
 import asyncio
 import time

@@ -34,6 +34,10 @@ def put_log(tmp_path):
         it.stop(0.1)
 
 
+def note(it: PutLog, pv: str, old: object, new: object, *, user: str = "anna", reason: str = "", by: str = "") -> None:
+    it.note(1_790_000_000_000_000_007, "127.0.0.1:4711", user, pv, old, new, not reason, reason, by=by)
+
+
 def lines(path: Path) -> list[dict]:
     text = path.read_text()
     assert not text or text.endswith("\n")
@@ -42,9 +46,9 @@ def lines(path: Path) -> list[dict]:
 
 def test_a_line_says_who_asked_what_and_what_came_of_it(tmp_path, put_log):
     it = put_log()
-    it.note("LAB:HV:VSET", 1500.0, 1600.0, time_ns=1_790_000_000_000_000_007, peer="127.0.0.1:4711", user="anna")
-    it.note("LAB:HV:VSET", 1600.0, 9e9, peer="127.0.0.1:4711", user="anna", reason="beyond the limits")
-    it.note("LAB:HV:PW", "On", "Off", by="interlock GAS")
+    note(it, "LAB:HV:VSET", 1500.0, 1600.0)
+    note(it, "LAB:HV:VSET", 1600.0, 9e9, reason="beyond the limits")
+    note(it, "LAB:HV:PW", "On", "Off", by="interlock GAS")
     it.stop()
     accepted, refused, unasked = lines(tmp_path / "putlog.jsonl")
     assert accepted == {
@@ -82,7 +86,7 @@ def test_a_line_says_who_asked_what_and_what_came_of_it(tmp_path, put_log):
 )
 def test_every_value_is_one_short_line_of_json(tmp_path, put_log, value, told):
     it = put_log()
-    it.note("X", None, value, user="u" * 5000, reason="r" * 5000)
+    note(it, "X", None, value, user="u" * 5000, reason="r" * 5000)
     it.stop()
     (line,) = lines(tmp_path / "putlog.jsonl")
     assert line["new"] == told
@@ -92,7 +96,7 @@ def test_every_value_is_one_short_line_of_json(tmp_path, put_log, value, told):
 def test_rotation_keeps_a_number_of_files_with_nothing_lost_between(tmp_path, put_log):
     it = put_log(most_bytes=2000, keep=3)
     for number in range(100):
-        it.note("X", number, number + 1)
+        note(it, "X", number, number + 1)
         wait_for(lambda: not it._waiting, "written line")
     it.stop()
     names = sorted(path.name for path in tmp_path.iterdir())
@@ -105,7 +109,7 @@ def test_rotation_keeps_a_number_of_files_with_nothing_lost_between(tmp_path, pu
 def test_two_processes_of_a_site_share_the_file_across_rotation(tmp_path, put_log):
     one, two = put_log(most_bytes=3000, keep=100), put_log(most_bytes=3000, keep=100)
     for number in range(200):
-        random.Random(number).choice((one, two)).note("X", number, number)
+        note(random.Random(number).choice((one, two)), "X", number, number)
         if number % 5 == 0:
             wait_for(lambda: not one._waiting and not two._waiting, "written lines")
     one.stop()
@@ -116,12 +120,12 @@ def test_two_processes_of_a_site_share_the_file_across_rotation(tmp_path, put_lo
 
 def test_a_file_moved_away_by_a_person_is_begun_anew(tmp_path, put_log):
     it = put_log()
-    it.note("X", 0, 1)
+    note(it, "X", 0, 1)
     path = tmp_path / "putlog.jsonl"
     wait_for(path.exists, "put log")
     wait_for(lambda: not it._waiting, "written line")
     path.rename(tmp_path / "old")
-    it.note("X", 1, 2)
+    note(it, "X", 1, 2)
     it.stop()
     assert [line["old"] for line in lines(path)] == [1]
 
@@ -132,12 +136,12 @@ def test_a_directory_in_the_files_place_is_told_and_healed(tmp_path, put_log, mo
     path.mkdir()
     it = put_log(most_waiting=5)
     for number in range(8):
-        it.note("X", number, number)
+        note(it, "X", number, number)
     wait_for(lambda: "Is a directory" in it.error, "error")
     assert it.dropped == 3
     path.rmdir()
     wait_for(lambda: not it.error, "healing")
-    it.note("X", 8, 8)
+    note(it, "X", 8, 8)
     it.stop()
     told = lines(path)
     assert [line["old"] for line in told if "pv" in line] == [0, 1, 2, 3, 4, 8]
@@ -153,7 +157,7 @@ def test_a_full_disk_leaves_whole_lines_and_heals(tmp_path, put_log, monkeypatch
     try:
         it = put_log(most_waiting=50)
         for number in range(60):
-            it.note("X", number, number)
+            note(it, "X", number, number)
         wait_for(lambda: "too large" in it.error, "error")
         assert all("pv" in line for line in lines(tmp_path / "putlog.jsonl"))
     finally:
@@ -170,7 +174,7 @@ def test_a_hung_disk_delays_nobody(tmp_path, put_log):
     it = put_log(most_waiting=100)
     began = time.perf_counter()
     for number in range(1000):
-        it.note("X", number, number)
+        note(it, "X", number, number)
     assert time.perf_counter() - began < 0.5
     assert it.dropped == 900
     it.stop(0.05)
@@ -185,7 +189,7 @@ from iocs.ca.putlog import PutLog
 it = PutLog(Path(sys.argv[1]), most_bytes=10**9, most_waiting=10**6)
 it.start()
 for number in range(10**6):
-    it.note("X", number, "v" * 150)
+    it.note(0, "", "", "X", number, "v" * 150, True, "")
     if number % 100 == 0 and len(it._waiting) > 1000:
         while it._waiting: pass
 """
@@ -200,7 +204,7 @@ def test_kill_9_leaves_whole_lines(tmp_path, put_log):
     with open(path, "ab") as file:
         file.write(b'{"time":"2026-')  # as a power cut may leave it
     it = put_log(most_bytes=10**9)
-    it.note("X", -1, -1)
+    note(it, "X", -1, -1)
     it.stop()
     numbers = [line["old"] for line in lines(path)]
     assert numbers == [*range(len(numbers) - 1), -1] and len(numbers) > 1000

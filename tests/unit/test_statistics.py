@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import resource
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from iocs.ca import statistics
 from iocs.ca.access import Access
 from iocs.ca.putlog import PutLog
+from iocs.ca.server import Client, Counts
 from iocs.ca.statistics import SIGNALS, About, Statistics, prefix, slowest
 from iocs.signals import NAME_LENGTH, Bad, Catalogue, Kind, Severity, check_name
 
@@ -21,21 +22,7 @@ IOCSTATS = (
 ).split()
 
 
-@dataclass(frozen=True)
-class Client:
-    address: str = "127.0.0.1:4711"
-    user: str = "anna"
-    channels: int = 3
-    waiting: int = 0
-    dropped: int = 0
-
-
-@dataclass
-class Counts:
-    updates: int = 0
-    dropped: int = 0
-    refused: int = 0
-    closed: int = 0
+ANNA = Client("127.0.0.1", 4711, "anna", "hut", 3, 2, 100, 0, 0)
 
 
 class Server:
@@ -103,22 +90,23 @@ def test_values_are_the_kernels(made):
 
 def test_clients_and_counts(made):
     server, it, _ = made
-    server.connected = [Client(), Client("10.0.0.9:5", "bob", 4, 9000, 7)]
-    server.counts = Counts(updates=1000, dropped=5, refused=2, closed=1)
+    server.connected = [ANNA, Client("10.0.0.9", 5, "bob", "", 4, 4, 10, 7, 9000)]
+    server.counts = Counts(channels=7, updates=1000, dropped=5, refused_puts=2, malformed=1, refused=3)
     it.post()
     values = server.values
     assert (values["CA_CLNT_CNT"], values["CA_CONN_CNT"]) == (2, 7)
-    assert (values["DROPPED"], values["REFUSED"], values["CLOSED"]) == (5, 2, 1)
+    assert (values["DROPPED"], values["REFUSED"], values["CLOSED"]) == (5, 2, 1) and values["TURNED_AWAY"] == 3
     assert values["UPDATES"] > 1000
-    assert values["SLOWEST"] == "bob@10.0.0.9:5: 9000 B waiting, 7 dropped"
+    assert values["SLOWEST"] == "bob@10.0.0.9:5: 9000 events wait, 7 dropped"
     assert json.loads(values["CLIENTS"])[1]["user"] == "bob"
     it.post()
     assert values["UPDATES"] == 0
 
 
 def test_the_slowest_is_nobody_while_all_keep_up():
-    assert slowest([]) == slowest([Client()]) == ""
-    assert slowest([Client(dropped=3), replace(Client("x"), waiting=1)]).startswith("anna@x: 1 B")
+    assert slowest([]) == slowest([ANNA]) == ""
+    slow = slowest([replace(ANNA, dropped=3), replace(ANNA, user="eve", backlog=1)])
+    assert slow == "eve@127.0.0.1:4711: 1 events wait, 0 dropped"
 
 
 def test_a_put_log_or_rules_in_trouble_are_in_alarm(made):
