@@ -37,6 +37,10 @@ class Access(Protocol):
         """Give (may read, may write, level) of a client, by its address and the user name that it claims."""
         ...
 
+    def admits(self, address: str) -> bool:
+        """Tell whether an address may connect at all."""
+        ...
+
 
 class PutLog(Protocol):
     """Where every put is written down."""
@@ -57,7 +61,7 @@ class Counts:
         updates: events, since the start.
         dropped: events that gave way to newer ones because a client was slow.
         puts, refused_puts: of clients.
-        refused: connections and subscriptions over a limit, or for which no descriptor was left.
+        refused: connections and subscriptions over a limit, for which no descriptor was left, or not allowed.
         malformed: connections that were closed because the client broke the protocol.
         too_large: messages over EPICS_CA_MAX_ARRAY_BYTES.
         searches: names that were searched for.
@@ -170,6 +174,10 @@ class Context(server.Context):
             read, write, _ = self.access.rights(circuit.peer[0], circuit.user, signal)
         return (READ if read else 0) | (WRITE if write and pv.writable else 0)
 
+    def admits(self, address: str) -> bool:
+        """Whether a client at this address may connect; who may not gets no answer to its searches either."""
+        return self.access is None or self.access.admits(address)
+
     def ended(self, circuit: Circuit) -> None:
         """Keep what an ended circuit has counted."""
         self.circuits.discard(circuit)
@@ -215,7 +223,7 @@ class Context(server.Context):
         def accept() -> None:
             for _ in range(ACCEPTED_A_TURN):
                 try:
-                    connection, _ = sock.accept()
+                    connection, peer = sock.accept()
                 except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                     return
                 except OSError:
@@ -223,7 +231,8 @@ class Context(server.Context):
                     loop.remove_reader(sock)
                     loop.call_later(RETRY, resume)
                     return
-                if len(self.circuits) + len(self.server_tasks.tasks) >= self.limits.circuits:
+                full = len(self.circuits) + len(self.server_tasks.tasks) >= self.limits.circuits
+                if full or not self.admits(peer[0]):
                     self.counts.refused += 1
                     connection.close()
                     continue

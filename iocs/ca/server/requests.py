@@ -14,7 +14,7 @@ from iocs.ca.server.channel import READ as MAY_READ
 from iocs.ca.server.channel import WRITE as MAY_WRITE
 from iocs.ca.server.channel import Channel, Subscription
 from iocs.ca.server.fields import record_type
-from iocs.signals import Refused
+from iocs.signals import Refused, label
 
 if TYPE_CHECKING:
     from iocs.ca.server.circuit import Circuit
@@ -196,7 +196,10 @@ def _write(
     channel = circuit.channel(sid)
     if not channel.rights & MAY_WRITE:
         reason = f"write access to {channel.name} denied"
-        _note(circuit, channel, None, reason)
+        value = None
+        with contextlib.suppress(Refused):  # no value of the PV's kind: nothing to write down
+            value = channel.pv.understood(dtype, count, body)
+        _note(circuit, channel, value, reason, channel.pv.value)
         _answer_put(circuit, channel, command, dtype, count, ioid, head, NO_WRITE, reason)
         return
     channel.puts += 1
@@ -233,7 +236,9 @@ def _note(circuit: "Circuit", channel: Channel, new: Any, reason: str, old: Any 
         context.counts.refused_puts += 1
     if context.put_log is not None:
         peer = f"{circuit.peer[0]}:{circuit.peer[1]}"
-        context.put_log.note(time.time_ns(), peer, circuit.user, channel.name, old, new, not reason, reason)
+        signal = channel.pv.signal
+        values = label(signal, old), label(signal, new)
+        context.put_log.note(time.time_ns(), peer, circuit.user, channel.name, *values, not reason, reason)
 
 
 def _answer_put(

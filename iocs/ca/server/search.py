@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from caproto.asyncio import server
 
+from iocs.ca.hosts import is_own
 from iocs.ca.server import wire
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Search:
 
     def _reply(self, client: Peer, sequence: int | None, cids: list[int]) -> None:
         address = self.address_for(client[0])
-        if address is None or self._udp is None:
+        if address is None or self._udp is None or not self._context.admits(client[0]):
             return
         for first in range(0, len(cids), wire.REPLIES_A_DATAGRAM):
             found = (
@@ -218,16 +219,6 @@ def siblings(port: int, own: bytes) -> list[str]:
     mark = f"@{SIBLINGS}{port}:"
     names: Iterable[str] = (line.split()[-1] for line in lines if mark in line)
     return [f"\0{name[1:]}" for name in names if name.startswith(mark) and name[1:].encode() != own[1:]]
-
-
-def is_own(address: str) -> bool:
-    """Whether an address is one of this host's: only such a one can be bound."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.bind((address, 0))
-        except OSError:
-            return False
-    return True
 
 
 def _to_one_address(control: list[tuple[int, int, bytes]]) -> bool:
