@@ -62,6 +62,7 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
     on_hangup(reload.set, stop.set)
     access = Access(is_own)
     access.replace(*rules(site))
+    _warn_of_closed_doors(site.access)
     about = About(_statistics_prefix(site, devices), sim, site.about.engineer, site.about.location)
     with ExitStack() as held:
         states = {device.name: _open_state(held, site, device) for device in devices}
@@ -137,6 +138,16 @@ def _put_log(site: config.Site) -> Iterator[PutLog]:
         yield put_log
     finally:
         put_log.stop()
+
+
+def _warn_of_closed_doors(access: config.AccessTable) -> None:
+    """Warn of a table in which either the hosts or the interfaces were forgotten."""
+    named = any(not text.startswith("127.") for text in (*access.read, *access.operator, *access.expert))
+    opened = any(not address.startswith("127.") for address in access.interfaces)
+    if named and not opened:
+        log.warning("[access] names hosts, but its interfaces are this host's own: nobody else can connect")
+    if opened and not named:
+        log.warning("[access] has interfaces for other hosts, but names none: none of them can do anything")
 
 
 def _limits(access: config.AccessTable) -> Limits:

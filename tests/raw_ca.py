@@ -78,8 +78,16 @@ class RawClient:
 
     def put(self, sid: int, value: float) -> int:
         """Give the status of a put."""
+        return self.put_status(self.begin_put(sid, value))
+
+    def begin_put(self, sid: int, value: float) -> int:
+        """Ask for a put; give its number."""
         number = next(self._numbers)
         self.send(WRITE_NOTIFY, struct.pack(">d", value), DOUBLE, 1, sid, number)
+        return number
+
+    def put_status(self, number: int) -> int:
+        """Wait for the end of a put; give its status."""
         return self.until(lambda m: m.command == WRITE_NOTIFY and m.second == number).first
 
     def monitor(self, sid: int) -> int:

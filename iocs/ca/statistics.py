@@ -131,7 +131,8 @@ class Statistics:
         self._heartbeat = 0
         self._started = time.monotonic()
         self._usage = _Usage()
-        self._updates, self._updates_at = 0, self._started
+        self._updates = _Rate()
+        self._updates_to: dict[tuple[str, int], _Rate] = {}
 
     def serve(self) -> None:
         """Serve the PVs, with all values that are known by now."""
@@ -184,8 +185,8 @@ class Statistics:
                 "CA_CLNT_CNT": len(clients),
                 "CA_CONN_CNT": counts.channels,
                 "SLOWEST": slowest(clients),
-                "CLIENTS": json.dumps([asdict(client) for client in clients], separators=(",", ":")),
-                "UPDATES": self._rate(counts.updates),
+                "CLIENTS": self._clients(clients),
+                "UPDATES": self._updates.now(counts.updates),
                 "DROPPED": counts.dropped,
                 "REFUSED": counts.refused_puts,
                 "CLOSED": counts.malformed,
@@ -196,10 +197,27 @@ class Statistics:
             },
         )
 
-    def _rate(self, updates: int) -> float:
+    def _clients(self, clients: Sequence[Client]) -> str:
+        known, self._updates_to = self._updates_to, {}
+        told = []
+        for client in clients:
+            who = client.address, client.port
+            rate = self._updates_to[who] = known.get(who) or _Rate(client.updates)
+            told.append({**asdict(client), "rate": round(rate.now(client.updates), 1)})
+        return json.dumps(told, separators=(",", ":"))
+
+
+class _Rate:
+    """A counter's increase a second since it was asked last."""
+
+    def __init__(self, count: int = 0) -> None:
+        self._count, self._at = count, time.monotonic()
+
+    def now(self, count: int) -> float:
+        """Give the increase a second, up to now."""
         at = time.monotonic()
-        rate = (updates - self._updates) / max(at - self._updates_at, 1e-3)
-        self._updates, self._updates_at = updates, at
+        rate = (count - self._count) / max(at - self._at, 1e-3)
+        self._count, self._at = count, at
         return rate
 
 

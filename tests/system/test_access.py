@@ -252,6 +252,18 @@ def test_every_put_is_noted_once(tmp_path):
         assert (tmp_path / "state" / "putlog.jsonl").stat().st_mode & 0o777 == 0o640
 
 
+def test_puts_that_wait_for_each_other_are_noted_each_with_the_value_it_found(tmp_path):
+    with site(tmp_path) as it:
+        ioc = it.start()
+        with RawClient(it.port) as client:
+            sid, _ = client.open(it.name("VSET"))
+            wait_for(lambda: client.get(sid).double == 0, "value")
+            numbers = [client.begin_put(sid, float(value)) for value in range(1, 21)]
+            assert all(client.put_status(number) == NORMAL for number in numbers)
+        assert ioc.stop() == 0
+        assert [(line["old"], line["new"]) for line in it.put_log()] == [(value - 1, value) for value in range(1, 21)]
+
+
 def test_a_hung_put_log_delays_no_put_and_no_end(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     it = Site(tmp_path)

@@ -152,4 +152,4 @@ def test_the_table_is_checked(tmp_path, line, sentence):
 
 def test_this_hosts_addresses_are_known():
     assert is_own("127.0.0.1")
-    assert not is_own("192.0.2.1")  # kept for documentation (RFC 5737): nobody's
+    assert not is_own("203.0.113.1")  # kept for documentation (RFC 5737): nobody's

@@ -98,8 +98,12 @@ def test_clients_and_counts(made):
     assert (values["DROPPED"], values["REFUSED"], values["CLOSED"]) == (5, 2, 1) and values["TURNED_AWAY"] == 3
     assert values["UPDATES"] > 1000
     assert values["SLOWEST"] == "bob@10.0.0.9:5: 9000 events wait, 7 dropped"
-    assert json.loads(values["CLIENTS"])[1]["user"] == "bob"
+    bob = json.loads(values["CLIENTS"])[1]
+    assert (bob["user"], bob["rate"]) == ("bob", 0)
+    server.connected = [replace(server.connected[1], updates=500)]
     it.post()
+    (bob,) = json.loads(values["CLIENTS"])
+    assert bob["updates"] == 500 and bob["rate"] > 500
     assert values["UPDATES"] == 0
 
 

@@ -159,18 +159,22 @@ class Pv:
 
     # What a client's put comes to
 
+    @property
+    def turn(self) -> asyncio.Lock:
+        """What a put holds while it is carried out: those to one PV are serial, in order of arrival."""
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        return self._turn
+
     async def carry_out(self, value: Any, by: str) -> None:
-        """Carry out a put; those to one PV are serial, in order of arrival.
+        """Carry out a put, whose turn it is.
 
         Raises:
             Refused: it was not carried out; the text says why.
         """
         if self.put is None:
             raise Refused(f"{self.name} cannot be put")
-        if self._turn is None:
-            self._turn = asyncio.Lock()
-        async with self._turn:
-            await self.put(self.name, value, by)
+        await self.put(self.name, value, by)
 
     async def settled(self) -> None:
         """Wait until the puts that are under way have been carried out."""

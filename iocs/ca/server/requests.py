@@ -215,7 +215,9 @@ async def _put(
     old = pv.value
     try:
         value = pv.understood(dtype, count, body)
-        await pv.carry_out(value, f"{circuit.user or '?'}@{circuit.peer[0]}")
+        async with pv.turn:
+            old = pv.value
+            await pv.carry_out(value, f"{circuit.user or '?'}@{circuit.peer[0]}")
     except Refused as error:
         reason = str(error) or "refused"
     except Exception as error:
