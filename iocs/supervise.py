@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 
+from drivers.link import Backoff
 from iocs import config
 from iocs.ca.access import Access
 from iocs.ca.client import Client
@@ -14,7 +16,7 @@ from iocs.ca.putlog import PutLog
 from iocs.ca.server import Limits, Server
 from iocs.ca.statistics import About, Statistics
 from iocs.ca.statistics import prefix as statistics_prefix
-from iocs.device import Device, Life, Place, site_signals
+from iocs.device import Device, Life, Place, all_signals
 from iocs.log import device as device_of_log
 from iocs.rules import on_hangup, reload_on, rules
 from iocs.state import State, StateError, open_state
@@ -68,9 +70,8 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
         states = {device.name: _open_state(held, site, device) for device in devices}
         settings = {device.name: _settings(held, device, sim) for device in devices}
         put_log = held.enter_context(_put_log(site))
-        async with AsyncExitStack() as connections:
-            client = await connections.enter_async_context(Client())
-            await _refuse_doubles(client, [f"{prefix}HEARTBEAT" for prefix in _prefixes(site, devices, about)])
+        await _refuse_doubles([f"{prefix}HEARTBEAT" for prefix in _prefixes(site, devices, about)])
+        async with Client() as client:
             server = Server(site.access.interfaces, access=access, put_log=put_log, limits=_limits(site.access))
             statistics = held.enter_context(closing(Statistics(server, about, access, put_log)))
             statistics.serve()
@@ -110,13 +111,28 @@ async def _supervise(device: Device) -> None:
     """Let a device live. A bug in it makes it INVALID, is logged with its traceback, and starts it again."""
     device_of_log.set(device.name)
     log.info("start%s", " on its simulator" if device.simulated else "")
+    try:
+        await asyncio.gather(_restart(device, device.live), _restart(device, device.beat))
+    finally:
+        await device.end_puts()
+
+
+async def _restart(device: Device, live: Callable[[], Awaitable[None]]) -> None:
+    waits = Backoff(first=0.5)
+    last = ""
     while True:
+        began = time.monotonic()
         try:
-            await device.live()
+            await live()
         except Exception as error:
-            log.exception("internal error")
-            device.lost(f"internal error: {type(error).__name__}: {error} (see the log)", life=Life.FAULT)
-            await asyncio.sleep(device.backoff.next())
+            bug = f"internal error: {type(error).__name__}: {error}"
+            if time.monotonic() - began > 60:
+                waits.reset()
+            if bug != last:
+                log.exception("internal error; the device is started again")
+            last = bug
+            device.lost(f"{bug} (see the log)", life=Life.FAULT)
+            await device.pause(waits.next())
 
 
 async def _keep_posting(statistics: Statistics) -> None:
@@ -167,19 +183,27 @@ def _open_state(held: ExitStack, site: config.Site, device: config.Device) -> St
     try:
         state = held.enter_context(open_state(site.state_dir, device.name))
         saved = state.load()
-        site_signals(device.kind, device.settings, saved.get("shape"))
+        all_signals(device.kind, device.settings, saved.get("shape"))
     except (StateError, ValueError) as error:
         raise StartError(f"{device.name}: {error}") from error
     return state
 
 
 def _settings(held: ExitStack, device: config.Device, sim: bool) -> config.DeviceSettings:
-    return held.enter_context(device.kind.simulate(device.settings)) if sim else device.settings
+    if not sim:
+        return device.settings
+    try:
+        return held.enter_context(device.kind.simulate(device.settings))
+    except NotImplementedError:
+        raise StartError(f"{device.name}: devices of the type {device.type} have no simulator; --except it") from None
+    except RuntimeError as error:
+        raise StartError(f"{device.name}: {error}") from error
 
 
-async def _refuse_doubles(client: Client, names: Sequence[str]) -> None:
+async def _refuse_doubles(names: Sequence[str]) -> None:
     """Refuse to start where one of our PVs is answered already."""
-    answers = await asyncio.gather(*(client.answered(name) for name in names))
+    async with Client() as client:  # one of its own: a client goes on searching what it did not find
+        answers = await asyncio.gather(*(client.answered(name) for name in names))
     for name, where in zip(names, answers, strict=True):
         if where:
             raise StartError(
