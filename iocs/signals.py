@@ -430,7 +430,7 @@ def _state(signal: Signal, value: Any) -> int:
 
 def label(signal: Signal, value: Any) -> Any:
     """Give a value as people read it: the state of an enum by its name, all else (no state either) as it is."""
-    if signal.kind is Kind.ENUM and value in range(len(signal.states)):
+    if signal.kind is Kind.ENUM and isinstance(value, int | float) and value in range(len(signal.states)):
         return signal.states[int(value)]
     return value
 

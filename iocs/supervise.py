@@ -63,14 +63,15 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
     access = Access(is_own)
     access.replace(*rules(site))
     _warn_of_closed_doors(site.access)
-    about = About(_statistics_prefix(site, devices), sim, site.about.engineer, site.about.location)
     with ExitStack() as held:
         states = {device.name: _open_state(held, site, device) for device in devices}
         settings = {device.name: _settings(held, device, sim) for device in devices}
         put_log = held.enter_context(_put_log(site))
         async with AsyncExitStack() as connections:
             client = await connections.enter_async_context(Client())
-            await _refuse_doubles(client, [f"{prefix}HEARTBEAT" for prefix in _prefixes(site, devices, about)])
+            await _refuse_doubles(client, site, devices)
+            prefix = await _statistics_prefix(client, site, devices)
+            about = About(prefix, sim, site.about.engineer, site.about.location)
             server = Server(site.access.interfaces, access=access, put_log=put_log, limits=_limits(site.access))
             statistics = held.enter_context(closing(Statistics(server, about, access, put_log)))
             statistics.serve()
@@ -154,13 +155,21 @@ def _limits(access: config.AccessTable) -> Limits:
     return Limits(access.max_clients, access.max_channels, access.max_subscriptions)
 
 
-def _statistics_prefix(site: config.Site, devices: Sequence[config.Device]) -> str:
-    part = [device.name for device in devices] if len(devices) < len(site.devices) else []
-    return statistics_prefix(site.prefix, part)
+async def _statistics_prefix(client: Client, site: config.Site, devices: Sequence[config.Device]) -> str:
+    """Give the prefix of the server's own PVs: with its devices' names if it runs a part, or another one has the short.
 
-
-def _prefixes(site: config.Site, devices: Sequence[config.Device], about: About) -> list[str]:
-    return [*(f"{site.prefix}{device.name}:" for device in devices), about.prefix]
+    (Two sites may share a prefix, each with devices of its own.)
+    """
+    names = [device.name for device in devices]
+    if len(devices) == len(site.devices):
+        prefix = statistics_prefix(site.prefix)
+        if await client.answered(f"{prefix}HEARTBEAT") is None:
+            return prefix
+        log.info("%s is served by another process; this one's own PVs are named with its devices", prefix)
+    prefix = statistics_prefix(site.prefix, names)
+    if where := await client.answered(f"{prefix}HEARTBEAT"):
+        raise StartError(f"{prefix}HEARTBEAT is already served by {where}; stop that IOC")
+    return prefix
 
 
 def _open_state(held: ExitStack, site: config.Site, device: config.Device) -> State:
@@ -177,8 +186,9 @@ def _settings(held: ExitStack, device: config.Device, sim: bool) -> config.Devic
     return held.enter_context(device.kind.simulate(device.settings)) if sim else device.settings
 
 
-async def _refuse_doubles(client: Client, names: Sequence[str]) -> None:
+async def _refuse_doubles(client: Client, site: config.Site, devices: Sequence[config.Device]) -> None:
     """Refuse to start where one of our PVs is answered already."""
+    names = [f"{site.prefix}{device.name}:ONLINE" for device in devices]
     answers = await asyncio.gather(*(client.answered(name) for name in names))
     for name, where in zip(names, answers, strict=True):
         if where:
