@@ -45,7 +45,8 @@ def server_page() -> str:
     parts = [
         NOTE + "# PVs of the server itself\n",
         "Names stand after the site's prefix and `IOC:`, e.g. `LAB:IOC:HEARTBEAT`; for a process that runs part of the",
-        "devices (`--only`, `--except`) after `IOC:` and their names joined by `_`, e.g. `LAB:IOC:HV:HEARTBEAT`.",
+        "devices (`--only`, `--except`), or where another site has the same prefix, after `IOC:` and the names of its",
+        "devices joined by `_`, e.g. `LAB:IOC:HV:HEARTBEAT`.",
         "They are posted once a second; texts longer than 39 bytes are whole as `NAME.VAL$`.\n",
         table(list(statistics.SIGNALS)),
         "There is no `SYSRESET`: [why](../explanation/for-epics-people.md).\n",

@@ -65,12 +65,14 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
     access = Access(is_own)
     access.replace(*rules(site))
     _warn_of_closed_doors(site.access)
-    about = About(_statistics_prefix(site, devices), sim, site.about.engineer, site.about.location)
     with ExitStack() as held:
         states = {device.name: _open_state(held, site, device) for device in devices}
         settings = {device.name: _settings(held, device, sim) for device in devices}
         put_log = held.enter_context(_put_log(site))
-        await _refuse_doubles([f"{prefix}HEARTBEAT" for prefix in _prefixes(site, devices, about)])
+        async with Client() as searching:  # one of its own: a client goes on searching what it did not find
+            await _refuse_doubles(searching, site, devices)
+            prefix = await _statistics_prefix(searching, site, devices)
+        about = About(prefix, sim, site.about.engineer, site.about.location)
         async with Client() as client:
             server = Server(site.access.interfaces, access=access, put_log=put_log, limits=_limits(site.access))
             statistics = held.enter_context(closing(Statistics(server, about, access, put_log)))
@@ -170,13 +172,21 @@ def _limits(access: config.AccessTable) -> Limits:
     return Limits(access.max_clients, access.max_channels, access.max_subscriptions)
 
 
-def _statistics_prefix(site: config.Site, devices: Sequence[config.Device]) -> str:
-    part = [device.name for device in devices] if len(devices) < len(site.devices) else []
-    return statistics_prefix(site.prefix, part)
+async def _statistics_prefix(client: Client, site: config.Site, devices: Sequence[config.Device]) -> str:
+    """Give the prefix of the server's own PVs: with its devices' names if it runs a part, or another one has the short.
 
-
-def _prefixes(site: config.Site, devices: Sequence[config.Device], about: About) -> list[str]:
-    return [*(f"{site.prefix}{device.name}:" for device in devices), about.prefix]
+    (Two sites may share a prefix, each with devices of its own.)
+    """
+    names = [device.name for device in devices]
+    if len(devices) == len(site.devices):
+        prefix = statistics_prefix(site.prefix)
+        if await client.answered(f"{prefix}HEARTBEAT") is None:
+            return prefix
+        log.info("%s is served by another process; this one's own PVs are named with its devices", prefix)
+    prefix = statistics_prefix(site.prefix, names)
+    if where := await client.answered(f"{prefix}HEARTBEAT"):
+        raise StartError(f"{prefix}HEARTBEAT is already served by {where}; stop that IOC")
+    return prefix
 
 
 def _open_state(held: ExitStack, site: config.Site, device: config.Device) -> State:
@@ -200,10 +210,10 @@ def _settings(held: ExitStack, device: config.Device, sim: bool) -> config.Devic
         raise StartError(f"{device.name}: {error}") from error
 
 
-async def _refuse_doubles(names: Sequence[str]) -> None:
+async def _refuse_doubles(client: Client, site: config.Site, devices: Sequence[config.Device]) -> None:
     """Refuse to start where one of our PVs is answered already."""
-    async with Client() as client:  # one of its own: a client goes on searching what it did not find
-        answers = await asyncio.gather(*(client.answered(name) for name in names))
+    names = [f"{site.prefix}{device.name}:ONLINE" for device in devices]
+    answers = await asyncio.gather(*(client.answered(name) for name in names))
     for name, where in zip(names, answers, strict=True):
         if where:
             raise StartError(

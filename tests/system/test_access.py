@@ -308,6 +308,21 @@ def test_the_server_tells_about_itself_and_a_second_process_under_its_own_names(
         asyncio.run(story(it, it.start("--except", "KNOB"), "IOC:OTHER:"))
 
 
+def test_two_sites_may_share_a_prefix(tmp_path):
+    async def story(it: Site, one: Process, two: Process) -> None:
+        async with it.pvs() as watched:
+            await watched.value("IOC:PROCESS_ID", one.popen.pid)
+            await watched.value("IOC:OTHER:PROCESS_ID", two.popen.pid)
+
+    (tmp_path / "other").mkdir()
+    with site(tmp_path) as it:
+        other = write_site(tmp_path / "other", it.prefix, KNOB.replace('"KNOB"', '"OTHER"'))
+        one = it.start()
+        with Process("iocs", "run", str(other), environment=it.environment) as two:
+            two.line("serving OTHER")
+            asyncio.run(story(it, one, two))
+
+
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forkpty with threads; the child execs at once
 def test_a_closed_terminal_ends_the_process_and_a_detached_one_reloads(tmp_path):
     with site(tmp_path) as it:
