@@ -6,6 +6,7 @@ from typing import Any
 
 from drivers.c37118.simulated_stream import SimulatedStream
 from iocs import config
+from iocs.ca import statistics
 from iocs.device import COMMON
 from iocs.pmu import PMU, PmuSettings, shape_of
 from iocs.signals import Kind, Signal
@@ -16,7 +17,7 @@ NOTE = "<!-- made by docs/generate.py; do not edit -->\n\n"
 
 def pages() -> dict[str, str]:
     """Give the text of each page by file name."""
-    return {"pmu.md": pmu_page(), "site-file.md": site_page()}
+    return {"pmu.md": pmu_page(), "server.md": server_page(), "site-file.md": site_page()}
 
 
 def pmu_page() -> str:
@@ -39,6 +40,20 @@ def pmu_page() -> str:
     return "\n".join(parts)
 
 
+def server_page() -> str:
+    """PVs in which a server tells about itself."""
+    parts = [
+        NOTE + "# PVs of the server itself\n",
+        "Names stand after the site's prefix and `IOC:`, e.g. `LAB:IOC:HEARTBEAT`; for a process that runs part of the",
+        "devices (`--only`, `--except`), or where another site has the same prefix, after `IOC:` and the names of its",
+        "devices joined by `_`, e.g. `LAB:IOC:HV:HEARTBEAT`.",
+        "They are posted once a second; texts longer than 39 bytes are whole as `NAME.VAL$`.\n",
+        table(list(statistics.SIGNALS)),
+        "There is no `SYSRESET`: [why](../explanation/for-epics-people.md).\n",
+    ]
+    return "\n".join(parts)
+
+
 def table(signals: list[Signal]) -> str:
     """A table of signals."""
     lines = ["| PV | type | unit | in ROW | description |", "|---|---|---|---|---|"]
@@ -57,7 +72,7 @@ def site_page() -> str:
     definitions = schema["$defs"]
     parts = [NOTE + "# The site file\n"]
     parts.append("One TOML file; unknown keys are refused. Relative paths count from its folder.\n")
-    places = [("[site]", "SiteTable"), ("[archive.csv]", "CsvTable")]
+    places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive.csv]", "CsvTable")]
     places += [(f'[[device]] with type = "{name}"', f"device.{name}") for name in sorted(config.installed_kinds())]
     places += [('alarms."NAME" of a device', "AlarmTable")]
     for heading, name in places:

@@ -11,7 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from iocs import config, log, old_pmu_config, supervise
+from iocs.ca import statistics
 from iocs.device import all_signals
+from iocs.rules import rules
 from iocs.signals import Catalogue, Signal
 from iocs.state import StateError, peek
 
@@ -73,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
     devices = supervise.choose(site, options.only, options.without)
     try:
         asyncio.run(supervise.run(site, devices, sim=options.sim, tell=lambda line: print(line, flush=True)))
-    except supervise.StartError:
+    except (supervise.StartError, config.ConfigError):
         raise
     except Exception:
         logging.getLogger(__name__).exception("the server ended")
@@ -87,7 +89,14 @@ def _check(options: argparse.Namespace) -> int:
         print(advice)
         return 0
     site = config.load(options.site, kinds=True)
-    _signals(site)
+    mistakes = []
+    for check in (_signals, rules):
+        try:
+            check(site)
+        except config.ConfigError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise config.ConfigError(site.path, mistakes)
     print(f"{site.path}: no mistakes; devices: {', '.join(device.name for device in site.devices) or 'none'}")
     return 0
 
@@ -97,6 +106,7 @@ def _list(options: argparse.Namespace) -> int:
     if options.sim:
         site = site.for_simulation()
     rows = [row for catalogue in _signals(site) for row in _rows(catalogue)]
+    rows += [_row(statistics.prefix(site.prefix), signal) for signal in statistics.SIGNALS]
     if options.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["pv", "direction", "kind", "unit", "limits", "level", "description"])

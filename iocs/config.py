@@ -5,7 +5,9 @@ an entry point of the group `countinghouse.devices` (`hv`), or a dotted name (`m
 """
 
 import importlib
+import ipaddress
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +30,7 @@ from pydantic import (
 from iocs.signals import HEAD_LENGTH, SIGNAL_LENGTH, Alarms, check_name
 
 KINDS = "countinghouse.devices"
+STATISTICS = "IOC"  # second part of the names of the PVs in which a server tells about itself
 
 
 class ConfigError(Exception):
@@ -61,6 +64,14 @@ class SiteTable(Table):
     state_dir: SitePath = Field(
         Path("state"), description="Where what must survive a restart is kept (sim/ with --sim)."
     )
+
+    put_log: SitePath | None = Field(
+        None, description="JSON lines of every put (PATH.1, PATH.2 ... are older); default: putlog.jsonl in state_dir."
+    )
+    put_log_megabytes: float = Field(10.0, gt=0, description="Size of the put log at which a new file is begun.")
+    put_log_keep: int = Field(10, ge=0, le=1000, description="How many older put logs are kept.")
+    engineer: str = Field("", description="Who looks after the site: the PV IOC:ENGINEER.")
+    location: str = Field("", description="Where it stands: the PV IOC:LOCATION.")
 
     @field_validator("prefix")
     @classmethod
@@ -189,10 +200,55 @@ class ArchiveTable(Table):
     csv: CsvTable = Field({}, description="CSV files of rows.")  # type: ignore[assignment]  # validated as a table
 
 
+def _ipv4(address: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(address))
+    except ValueError:
+        raise ValueError("must be an IPv4 address of this host, or 0.0.0.0 for all of them") from None
+
+
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+
+
+def _host_or_network(text: str) -> str:
+    if ":" in text:
+        raise ValueError("Channel Access knows IPv4 alone")
+    if not text.replace(".", "").replace("/", "").isdigit():
+        if len(text) > 253 or not _HOST.fullmatch(text):
+            raise ValueError("must be a host name, an IPv4 address, or a network such as 10.0.0.0/24")
+        return text
+    try:
+        ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise ValueError(f"is no IPv4 address or network: {error}") from None
+    return text
+
+
+Hosts = list[Annotated[str, AfterValidator(_host_or_network)]]
+
+
+class AccessTable(Table):
+    """`[access]`: who may connect, read and put. This host is expert unless a list names its addresses."""
+
+    interfaces: list[Annotated[str, AfterValidator(_ipv4)]] = Field(
+        ["127.0.0.1"], min_length=1, description="Addresses to listen on; default: this host alone can connect."
+    )
+    read: Hosts = Field([], description="Hosts and networks that may read. The longest network that fits counts.")
+    operator: Hosts = Field([], description="Hosts and networks that may put what operators may.")
+    expert: Hosts = Field([], description="Hosts and networks that may put everything.")
+    max_clients: int = Field(500, ge=1, description="Connections at a time.")
+    max_channels: int = Field(50_000, ge=1, description="Channels (PVs) that one client may have open.")
+    max_subscriptions: int = Field(50_000, ge=1, description="Subscriptions (monitors) of one client.")
+    users: dict[str, Literal["none", "read", "operator", "expert"]] = Field(
+        {}, description='What a claimed user name is narrowed to, never widened; "*" is everybody who is not named.'
+    )
+
+
 class SiteFile(Table):
     """The whole file; `device` tables are looked at by their kinds."""
 
     site: SiteTable
+    access: AccessTable = Field({})  # type: ignore[assignment]  # validated as a table
     device: list[DeviceTable] = []
     archive: ArchiveTable = Field({})  # type: ignore[assignment]  # validated as a table
 
@@ -217,6 +273,8 @@ class Site:
         state_dir: where state is kept.
         devices: in the order of the file.
         archive: `[archive]`.
+        access: `[access]`.
+        about: all of `[site]`.
     """
 
     path: Path
@@ -226,6 +284,13 @@ class Site:
     state_dir: Path
     devices: tuple[Device, ...]
     archive: ArchiveTable
+    access: AccessTable
+    about: SiteTable
+
+    @property
+    def put_log(self) -> Path:
+        """The put log; that of simulators lies with their state."""
+        return self.about.put_log or self.state_dir / "putlog.jsonl"
 
     @property
     def directory(self) -> Path:
@@ -233,8 +298,10 @@ class Site:
         return self.path.parent
 
     def for_simulation(self) -> "Site":
-        """The same site run on simulators: its state lies apart, in `sim/`."""
-        return replace(self, state_dir=self.directory / "sim")
+        """The same site run on simulators: state and put log lie apart, in `sim/`; this host alone is served."""
+        about = self.about.model_copy(update={"put_log": None})
+        access = self.access.model_copy(update={"interfaces": ["127.0.0.1"]})
+        return replace(self, state_dir=self.directory / "sim", about=about, access=access)
 
 
 def load(path: Path | str, *, kinds: bool = False) -> Site:
@@ -277,10 +344,14 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         for name in sorted(set(names))
         if names.count(name) > 1
     ]
+    if STATISTICS in names:
+        mistakes.append(f'[[device]] "{STATISTICS}": the server itself has PVs of that name; choose another')
     if file is None or mistakes:
         raise ConfigError(path, list(dict.fromkeys(mistakes)))
     site = file.site
-    return Site(path, site.name, site.prefix, site.simulated, site.state_dir, tuple(devices), file.archive)
+    return Site(
+        path, site.name, site.prefix, site.simulated, site.state_dir, tuple(devices), file.archive, file.access, site
+    )
 
 
 def _head(file: SiteFile, device: Device) -> str:

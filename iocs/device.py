@@ -32,6 +32,7 @@ from typing import Any, ClassVar
 from drivers.errors import DeviceError, DriverError
 from drivers.link import Backoff
 from iocs.ca.client import Client
+from iocs.ca.putlog import PutLog
 from iocs.ca.server import Server
 from iocs.config import DeviceSettings
 from iocs.log import device as device_of_log
@@ -49,6 +50,7 @@ from iocs.signals import (
     Signal,
     Status,
     acceptable,
+    label,
     narrowed,
     readback,
     rows,
@@ -121,6 +123,7 @@ class Place:
         state: what survives a restart; open and locked.
         simulated: whether a simulator answers for the box.
         client: makes the process's Channel Access client, for watching foreign PVs.
+        put_log: where what the device writes unasked is noted.
     """
 
     prefix: str
@@ -128,6 +131,7 @@ class Place:
     state: State
     simulated: bool
     client: Callable[[], Client]
+    put_log: PutLog | None = None
 
 
 class Device:
@@ -186,6 +190,7 @@ class Device:
         self.simulated = place.simulated
         self._server = place.server
         self._client = place.client
+        self._put_log = place.put_log
         self._saved = {"enable": True, "shape": None, "version": 0, "signals": None, "memory": {}, **self.state.load()}
         self.shape = self._saved["shape"]
         self.memory: dict[str, Any] = self._saved["memory"]
@@ -301,6 +306,22 @@ class Device:
             self._serve_signals(shape)
         except ValueError as error:
             raise DeviceError(f"what the box tells about itself cannot be served: {error}") from error
+
+    def note_unasked(self, name: str, value: Any, by: str, reason: str = "") -> None:
+        """Note in the put log that a device wrote without being asked by a person.
+
+        Args:
+            name: the signal.
+            value: what was written, an enum as its state's number.
+            by: who: "interlock GAS", "watchdog".
+            reason: why the box did not take it; empty if it did.
+        """
+        if self._put_log is None:
+            return
+        signal, reading = self._signals[name], self._server.reading(self.prefix + name)
+        old = None if reading is None else reading.value
+        told = self.prefix + name, label(signal, old), label(signal, value)
+        self._put_log.note(time.time_ns(), "", "", *told, not reason, reason, by=by)
 
     def watch(self, name: str, on_reading: Callable[[Reading], None]) -> Callable[[], Any]:
         """Watch a PV: in this process where it is served here, else over Channel Access; gives what ends it.
@@ -501,7 +522,9 @@ class Device:
         gone = [name for name, signal in served.items() if wanted.get(name) != signal]
         gone += [name for name in self._rows if name not in columns]
         new = [signal for name, signal in wanted.items() if served.get(name) != signal]
-        new += [Signal(name, count=ROW_COUNT, doc=f"Row {name}") for name in columns if name not in self._rows]
+        new += [
+            Signal(name, count=ROW_COUNT, doc=f"Row {name}", queued=True) for name in columns if name not in self._rows
+        ]
         self._server.withdraw([self.prefix + name for name in gone])
         self._signals, self._rows = wanted, columns
         self._server.serve(self.prefix, new, self.handle_put)

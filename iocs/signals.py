@@ -8,11 +8,13 @@ A `Signal` is the one declaration of a quantity; PV, screen, dashboard, archive 
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, fields, replace
 from enum import Enum, IntEnum, StrEnum
 from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 Value = float | int | str | Sequence[float]
 
@@ -137,6 +139,9 @@ class Signal:
         level: who may put.
         group: heading under which screens show it.
         row: name of the row that it is a column of, empty for none.
+        mdel: a change by no more than this sends no event (scalars); below 0 every post does.
+        adel: the same for archivers that ask for LOG events.
+        queued: a slow client gets every post of some seconds, not only the newest one.
     """
 
     name: str
@@ -154,6 +159,9 @@ class Signal:
     level: Level = Level.OPERATOR
     group: str = ""
     row: str = ""
+    mdel: float = 0.0
+    adel: float = 0.0
+    queued: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a declaration that could not be served."""
@@ -403,16 +411,17 @@ def acceptable(signal: Signal, value: Any) -> Any:
         return _text(signal, value)
     many = isinstance(value, Iterable) and not isinstance(value, str | bytes)
     if signal.count > 1:
-        values = list(value) if many else [value]
-        if len(values) > signal.count:
-            raise Refused(f"at most {signal.count} values fit, not {len(values)}")
-        return [_number(signal, item) for item in values]
+        if isinstance(value, np.ndarray) and value.size and value.dtype.kind in "iuf":
+            return _array(signal, value)
+        return [_number(signal, item) for item in _fitting(signal, list(value) if many else [value])]
     if many:
         raise Refused(f"one value is needed, not {value!r}")
     return _state(signal, value) if signal.kind is Kind.ENUM else _number(signal, value)
 
 
 def _text(signal: Signal, value: Any) -> str:
+    if isinstance(value, Sized) and not isinstance(value, str):
+        raise Refused(f"one text is needed, not {len(value)} values")
     text, most = str(value), STR_BYTES if signal.kind is Kind.STR else TEXT_BYTES
     if len(text.encode(errors="replace")) > most:
         raise Refused(f"the text has more than {most} bytes")
@@ -437,6 +446,27 @@ def _number(signal: Signal, value: Any) -> float:
     return number
 
 
+def _fitting(signal: Signal, values: Any) -> Any:
+    if len(values) > signal.count:
+        raise Refused(f"at most {signal.count} values fit, not {len(values)}")
+    return values
+
+
+def _array(signal: Signal, values: Any) -> Any:
+    """`_number` for many at once: a million of them must not hold up the process for a second."""
+    low, high = signal.limits or (-math.inf, math.inf)
+    values = _fitting(signal, values)
+    if not np.isfinite(values).all():
+        raise Refused("there are elements that are not values that can be set")
+    if not low <= values.min() <= values.max() <= high:
+        raise Refused(f"there are elements beyond the limits {low:g} .. {high:g} {signal.unit}".rstrip())
+    if signal.kind is Kind.INT:
+        if (values != np.rint(values)).any() or values.min() < -(2**31) or values.max() >= 2**31:
+            raise Refused("there are elements that are not whole numbers of 32 bits")
+        return values.astype("i4")
+    return values.astype("f8")
+
+
 def _state(signal: Signal, value: Any) -> int:
     if isinstance(value, str) and value in signal.states:
         return signal.states.index(value)
@@ -449,6 +479,13 @@ def _state(signal: Signal, value: Any) -> int:
         choices = ", ".join(f"{number} = {label}" for number, label in enumerate(signal.states))
         raise Refused(f"{value!r} is none of the states {choices}")
     return state
+
+
+def label(signal: Signal, value: Any) -> Any:
+    """Give a value as people read it: the state of an enum by its name, all else (no state either) as it is."""
+    if signal.kind is Kind.ENUM and isinstance(value, int | float) and value in range(len(signal.states)):
+        return signal.states[int(value)]
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,23 @@
 
 import asyncio
 import logging
-import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 
 from drivers.link import Backoff
 from iocs import config
+from iocs.ca.access import Access
 from iocs.ca.client import Client
-from iocs.ca.server import Server
+from iocs.ca.hosts import is_own
+from iocs.ca.putlog import PutLog
+from iocs.ca.server import Limits, Server
+from iocs.ca.statistics import About, Statistics
+from iocs.ca.statistics import prefix as statistics_prefix
 from iocs.device import Device, Life, Place, all_signals
 from iocs.log import device as device_of_log
+from iocs.rules import on_hangup, reload_on, rules
 from iocs.state import State, StateError, open_state
 
 log = logging.getLogger(__name__)
@@ -40,7 +45,7 @@ def choose(site: config.Site, only: Sequence[str], without: Sequence[str]) -> li
 
 
 async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool, tell: Callable[[str], None]) -> None:
-    """Serve the devices until SIGINT or SIGTERM.
+    """Serve the devices until SIGINT or SIGTERM; SIGHUP reads the rules of `[access]` again.
 
     Args:
         site: the checked site file, with kinds.
@@ -50,21 +55,32 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
 
     Raises:
         StartError: something stands in the way; no box has been touched.
+        ConfigError: the rules of `[access]` cannot be used.
     """
-    stop = asyncio.Event()
+    stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    on_hangup(reload.set, stop.set)
+    access = Access(is_own)
+    access.replace(*rules(site))
+    _warn_of_closed_doors(site.access)
     with ExitStack() as held:
         states = {device.name: _open_state(held, site, device) for device in devices}
         settings = {device.name: _settings(held, device, sim) for device in devices}
-        await _refuse_doubles(site, devices)
+        put_log = held.enter_context(_put_log(site))
+        async with Client() as searching:  # one of its own: a client goes on searching what it did not find
+            await _refuse_doubles(searching, site, devices)
+            prefix = await _statistics_prefix(searching, site, devices)
+        about = About(prefix, sim, site.about.engineer, site.about.location)
         async with Client() as client:
-            server = Server()
+            server = Server(site.access.interfaces, access=access, put_log=put_log, limits=_limits(site.access))
+            statistics = held.enter_context(closing(Statistics(server, about, access, put_log)))
+            statistics.serve()
             built = []
             for device in devices:
                 device_of_log.set(device.name)
-                place = Place(site.prefix, server, states[device.name], sim, lambda: client)
+                place = Place(site.prefix, server, states[device.name], sim, lambda: client, put_log)
                 built.append(device.kind(settings[device.name], place))
             device_of_log.set("-")
             try:
@@ -72,6 +88,8 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
             except OSError as error:
                 raise StartError(str(error)) from error
             tasks = [asyncio.create_task(_supervise(device)) for device in built]
+            tasks.append(asyncio.create_task(_keep_posting(statistics)))
+            tasks.append(asyncio.create_task(reload_on(reload, site.path, access, server, statistics)))
             try:
                 for line in _announcement(site, server, built, sim):
                     tell(line)
@@ -120,6 +138,58 @@ async def _restart(device: Device, live: Callable[[], Awaitable[None]]) -> None:
             await device.pause(waits.next())
 
 
+async def _keep_posting(statistics: Statistics) -> None:
+    """Post the server's own PVs. A bug there is logged; it neither ends the server nor the posting."""
+    while True:
+        try:
+            await statistics.run()
+        except Exception:
+            log.exception("internal error in the statistics")
+            await asyncio.sleep(10)
+
+
+@contextmanager
+def _put_log(site: config.Site) -> Iterator[PutLog]:
+    about = site.about
+    put_log = PutLog(site.put_log, most_bytes=int(about.put_log_megabytes * 1e6), keep=about.put_log_keep)
+    put_log.start()
+    try:
+        yield put_log
+    finally:
+        put_log.stop()
+
+
+def _warn_of_closed_doors(access: config.AccessTable) -> None:
+    """Warn of a table in which either the hosts or the interfaces were forgotten."""
+    named = any(not text.startswith("127.") for text in (*access.read, *access.operator, *access.expert))
+    opened = any(not address.startswith("127.") for address in access.interfaces)
+    if named and not opened:
+        log.warning("[access] names hosts, but its interfaces are this host's own: nobody else can connect")
+    if opened and not named:
+        log.warning("[access] has interfaces for other hosts, but names none: none of them can do anything")
+
+
+def _limits(access: config.AccessTable) -> Limits:
+    return Limits(access.max_clients, access.max_channels, access.max_subscriptions)
+
+
+async def _statistics_prefix(client: Client, site: config.Site, devices: Sequence[config.Device]) -> str:
+    """Give the prefix of the server's own PVs: with its devices' names if it runs a part, or another one has the short.
+
+    (Two sites may share a prefix, each with devices of its own.)
+    """
+    names = [device.name for device in devices]
+    if len(devices) == len(site.devices):
+        prefix = statistics_prefix(site.prefix)
+        if await client.answered(f"{prefix}HEARTBEAT") is None:
+            return prefix
+        log.info("%s is served by another process; this one's own PVs are named with its devices", prefix)
+    prefix = statistics_prefix(site.prefix, names)
+    if where := await client.answered(f"{prefix}HEARTBEAT"):
+        raise StartError(f"{prefix}HEARTBEAT is already served by {where}; stop that IOC")
+    return prefix
+
+
 def _open_state(held: ExitStack, site: config.Site, device: config.Device) -> State:
     try:
         state = held.enter_context(open_state(site.state_dir, device.name))
@@ -141,11 +211,10 @@ def _settings(held: ExitStack, device: config.Device, sim: bool) -> config.Devic
         raise StartError(f"{device.name}: {error}") from error
 
 
-async def _refuse_doubles(site: config.Site, devices: Sequence[config.Device]) -> None:
+async def _refuse_doubles(client: Client, site: config.Site, devices: Sequence[config.Device]) -> None:
     """Refuse to start where one of our PVs is answered already."""
     names = [f"{site.prefix}{device.name}:ONLINE" for device in devices]
-    async with Client() as client:  # one of its own: a client goes on searching what it did not find
-        answers = await asyncio.gather(*(client.answered(name) for name in names))
+    answers = await asyncio.gather(*(client.answered(name) for name in names))
     for name, where in zip(names, answers, strict=True):
         if where:
             raise StartError(
@@ -158,6 +227,4 @@ def _announcement(site: config.Site, server: Server, devices: Sequence[Device], 
     where = f"{', '.join(server.interfaces)} port {server.port}"
     lines = [f"{site.name}: serving {names} on {where}, {len(server.names)} PVs{', on simulators' if sim else ''}"]
     lines.append(f"try: caget {devices[0].prefix}ONLINE")
-    if not os.environ.get("EPICS_CA_ADDR_LIST"):
-        lines.append("clients on this host need: export EPICS_CA_ADDR_LIST=127.0.0.1 EPICS_CA_AUTO_ADDR_LIST=NO")
     return lines

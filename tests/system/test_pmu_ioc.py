@@ -52,7 +52,7 @@ def test_libca_and_caproto_read_every_pv_with_unit_precision_limits_and_time(tmp
             await watched.until("VA:MAG", good)
             await watched.until("RATE", good)
             signals = {signal.name: signal for signal in (await catalogue(watched)).signals}
-            names = [row["pv"] for row in listed(lab)]
+            names = [row["pv"] for row in listed(lab) if ":IOC:" not in row["pv"]]
             assert {name.removeprefix(f"{lab.prefix}PMU:") for name in names} == {*signals, "ROW"}
             reader = [sys.executable, str(Path(__file__).with_name("libca_reader.py")), *names]
             process = await asyncio.create_subprocess_exec(

@@ -1,0 +1,339 @@
+"""One PV: a signal's value, time stamp and alarm, and who is to be told of its changes."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from iocs.ca.server import encoding
+from iocs.ca.server.encoding import CHAR, DOUBLE, ENUM, LONG, STRING, Form, Metadata
+from iocs.signals import (
+    STR_BYTES,
+    TEXT_BYTES,
+    Bad,
+    Kind,
+    Reading,
+    Refused,
+    Severity,
+    Signal,
+    Status,
+    limit_alarm,
+    typed,
+)
+
+if TYPE_CHECKING:
+    from iocs.ca.server.channel import Channel, Subscription
+
+log = logging.getLogger(__name__)
+
+VALUE, LOG, ALARM, PROPERTY = 1, 2, 4, 8  # event masks (DBE_*)
+NATIVE = {Kind.FLOAT: DOUBLE, Kind.INT: LONG, Kind.ENUM: ENUM, Kind.STR: STRING, Kind.TEXT: CHAR}
+STRAY_COUNT = 1024  # elements that are decoded of any put, for a refusal in the device's own words
+
+# (name of the PV, value, who) -> nothing, or Refused
+Put = Callable[[str, Any, str], Awaitable[None]]
+Judged = tuple[Any, Severity, Status]
+
+
+class Pv:
+    """A served signal.
+
+    Attributes:
+        name: whole name of the PV.
+        put: carries out a client's put; None where nothing may be put.
+        value: number, state number, text, or a sequence of numbers; UDF and INVALID until the first post.
+        time_ns: when it was taken, ns since 1970; 0 before the first post.
+        subscriptions: of clients, by the form that they want.
+        channels: that clients have open on it.
+        fields: its fields that somebody has asked for.
+    """
+
+    __slots__ = (
+        "_cache",
+        "_complaint",
+        "_limit",
+        "_logged",
+        "_plain",
+        "_posted",
+        "_turn",
+        "channels",
+        "connected",
+        "fields",
+        "name",
+        "native",
+        "put",
+        "severity",
+        "signal",
+        "status",
+        "subscriptions",
+        "time_ns",
+        "value",
+        "watchers",
+    )
+
+    def __init__(self, name: str, signal: Signal, put: Put | None = None) -> None:
+        self.name = name
+        self.signal = signal
+        self.put = put
+        self.native = NATIVE[signal.kind]
+        self.value: Any = [] if signal.count > 1 else UNKNOWN[signal.kind]
+        self.time_ns = 0
+        self.severity: int = Severity.INVALID
+        self.status: int = Status.UDF
+        self.connected = True
+        self.subscriptions: dict[Form, list[Subscription]] = {}
+        self.channels: set[Channel] = set()
+        self.fields: dict[str, Pv] = {}
+        self.watchers: list[Callable[[Reading], None]] = []
+        self._plain = signal.kind is Kind.FLOAT and signal.count == 1 and signal.alarms is None
+        self._limit = Status.NO_ALARM  # the limit alarm of the last good value, from which hysteresis counts
+        self._complaint = ""
+        self._posted = self._logged = self.value
+        self._cache: dict[Form, tuple[int, bytes | bytearray]] = {}
+        self._turn: asyncio.Lock | None = None
+
+    @property
+    def writable(self) -> bool:
+        """Whether clients may put at all."""
+        return self.put is not None and self.signal.writable
+
+    @property
+    def reading(self) -> Reading:
+        """The newest reading."""
+        return Reading(self.value, self.time_ns, Severity(self.severity), Status(self.status), self.connected)
+
+    @property
+    def size(self) -> int:
+        """Most elements that the value may have."""
+        return TEXT_BYTES if self.native == CHAR else self.signal.count
+
+    @property
+    def metadata(self) -> Metadata:
+        """Unit, precision, limits and states, as the signal declares them."""
+        return metadata(self.signal)
+
+    # What whoever serves does
+
+    def post(self, posted: Any, time_ns: int) -> None:
+        """Take a value or `Bad` as the newest one, and tell whoever is to know. An array is the PV's own from here on.
+
+        What is not of the signal's kind makes the PV INVALID, and is logged once.
+        """
+        if posted.__class__ is float and self._plain:  # the short way of most
+            value, severity, status = posted, Severity.NO_ALARM, Status.NO_ALARM
+            if value != value:
+                severity, status = Severity.INVALID, Status.UDF
+        else:
+            value, severity, status = self._judged(self._understood(posted))
+        flags = 0
+        if severity != self.severity or status != self.status:
+            self.severity, self.status = severity, status
+            flags = VALUE | LOG | ALARM
+            self._posted = self._logged = value
+        elif self.native in (DOUBLE, LONG) and self.signal.count == 1:
+            if moved(value, self._posted, self.signal.mdel):
+                flags = VALUE
+                self._posted = value
+            if moved(value, self._logged, self.signal.adel):
+                flags |= LOG
+                self._logged = value
+        elif self.signal.count > 1 or value != self.value:
+            flags = VALUE | LOG
+        self.value, self.time_ns = value, time_ns
+        if self._cache:
+            self._cache.clear()
+        if flags:
+            self._tell(flags)
+
+    def invalidate(self, status: int) -> None:
+        """Make the PV INVALID with its last value and stamp; it stays UDF if it never had one."""
+        if self.time_ns and (self.severity, self.status) != (Severity.INVALID, status):
+            self.severity, self.status = Severity.INVALID, status
+            self._cache.clear()
+            self._tell(VALUE | LOG | ALARM)
+
+    def disconnect(self) -> None:
+        """Say that the PV is no longer served: to its clients, and to the watchers in this process."""
+        self.invalidate(Status.COMM)
+        self.connected = False
+        for pv in (self, *self.fields.values()):
+            for channel in tuple(pv.channels):
+                channel.disconnect()
+        self._tell_watchers()
+
+    def refresh(self) -> None:
+        """Bring the value up to date before it is read; a signal's value always is."""
+
+    def encoded(self, form: Form) -> tuple[int, bytes | bytearray]:
+        """Give number of elements and body in a form, encoded once for all who want it.
+
+        Raises:
+            ValueError: the value cannot be given so.
+        """
+        whole = self._cache.get(form)
+        if whole is None:
+            if form.now:  # the time of sending is another one at the next event
+                return encoding.encode(self, form, time.time_ns())
+            whole = self._cache[form] = encoding.encode(self, form)
+        return whole
+
+    # What a client's put comes to
+
+    @property
+    def turn(self) -> asyncio.Lock:
+        """What a put holds while it is carried out: those to one PV are serial, in order of arrival."""
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        return self._turn
+
+    async def carry_out(self, value: Any, by: str) -> None:
+        """Carry out a put, whose turn it is.
+
+        Raises:
+            Refused: it was not carried out; the text says why.
+        """
+        if self.put is None:
+            raise Refused(f"{self.name} cannot be put")
+        await self.put(self.name, value, by)
+
+    async def settled(self) -> None:
+        """Wait until the puts that are under way have been carried out."""
+        if self._turn is not None:
+            async with self._turn:
+                pass
+
+    def understood(self, native: int, count: int, body: bytes) -> Any:
+        """Give what a client sent as a plain value; what is not of our kind is given as it came, for refusal.
+
+        Raises:
+            Refused: it is no value at all, or far too many.
+        """
+        if not 0 < count <= max(self.size, STRAY_COUNT):
+            raise Refused(f"{count} elements are given, at most {self.size} fit")
+        try:
+            values = encoding.decode(native, count, body)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        if self.native in (STRING, CHAR):
+            if native == CHAR:
+                return encoding.characters(values)
+            if count == 1:
+                return str(values[0])
+        if self.signal.count == 1 and count == 1:
+            return values[0] if isinstance(values, list) else values[0].item()
+        return values if native != CHAR else values.tolist()
+
+    # Within
+
+    def _judged(self, posted: Any) -> Judged:
+        """Judge a value or `Bad`; of its own alarm and the one that is given with it the worse one counts."""
+        signal = self.signal
+        if isinstance(posted, Bad):
+            if posted.value is None:
+                return self.value, posted.severity, posted.status
+            value, severity, status = self._judged(posted.value)
+            return (value, severity, status) if severity > posted.severity else (value, posted.severity, posted.status)
+        if signal.count > 1 or signal.kind in (Kind.STR, Kind.TEXT):
+            return posted, Severity.NO_ALARM, Status.NO_ALARM
+        if signal.kind is Kind.ENUM:
+            severity = signal.state_severities[posted] if signal.state_severities else Severity.NO_ALARM
+            return posted, severity, Status.STATE if severity else Status.NO_ALARM
+        if posted != posted:
+            return posted, Severity.INVALID, Status.UDF
+        severity, self._limit = limit_alarm(signal.alarms, posted, self._limit)
+        return posted, severity, self._limit
+
+    def _understood(self, posted: Any) -> Any:
+        """Bring what is posted to the type of the signal; what is not of its kind becomes Bad, and is logged once."""
+        value = posted.value if isinstance(posted, Bad) else posted
+        if value is None:
+            return posted if isinstance(posted, Bad) else Bad("nothing was read")
+        try:
+            value = array(self.signal, value) if self.signal.count > 1 else typed(self.signal, value)
+        except (ValueError, TypeError, OverflowError) as error:
+            complaint = f"{type(error).__name__}: {error}"
+            if complaint != self._complaint:
+                log.error("%s = %.200r cannot be served, the PV is INVALID: %s", self.name, value, complaint)
+            self._complaint = complaint
+            return Bad(complaint)
+        self._complaint = ""
+        return replace(posted, value=value) if isinstance(posted, Bad) else value
+
+    def _tell(self, flags: int) -> None:
+        for form, subscriptions in self.subscriptions.items():
+            whole: Any = None
+            for subscription in subscriptions:
+                if subscription.mask & flags and (
+                    subscription.deadband is None or subscription.passes(self.value, flags)
+                ):
+                    if whole is None:
+                        try:
+                            whole = self.encoded(form)
+                        except ValueError:
+                            whole = False
+                    if whole:
+                        subscription.push(whole)
+                    else:
+                        subscription.fail()
+        if self.watchers:
+            self._tell_watchers()
+        if flags & ALARM:
+            for field in tuple(self.fields.values()):
+                field.refresh()
+
+    def _tell_watchers(self) -> None:
+        reading = self.reading
+        for on_reading in tuple(self.watchers):
+            tell(on_reading, self.name, reading)
+
+
+def tell(on_reading: Callable[[Reading], None], name: str, reading: Reading) -> None:
+    """Give a reading to a watcher. A bug of the watcher is logged; whoever posted has nothing to do with it."""
+    try:
+        on_reading(reading)
+    except Exception:
+        log.exception("internal error in a watcher of %s", name)
+
+
+def array(signal: Signal, value: Any) -> Any:
+    """Bring a posted array to what is served: one axis, numbers, no longer than the PV holds.
+
+    Raises:
+        ValueError, TypeError: it is not such an array.
+    """
+    kind = "f" if signal.kind is Kind.FLOAT else "i"
+    result = value if isinstance(value, np.ndarray) and value.dtype.kind == kind else np.asarray(value, f"{kind}8")
+    if result.ndim != 1 or result.size > signal.count:
+        raise ValueError(f"an array of the shape {result.shape}, where at most {signal.count} values fit")
+    return result
+
+
+def moved(value: float, old: float, deadband: float) -> bool:
+    """Whether a number differs by more than the deadband; from or to NaN it always does. Below 0: every post does."""
+    if value == old:
+        return deadband < 0
+    return not abs(value - old) <= deadband and (value == value or old == old or deadband < 0)
+
+
+def metadata(signal: Signal) -> Metadata:
+    """Give what clients show beside a signal's value."""
+    if signal.kind is Kind.ENUM:
+        return Metadata(states=signal.states)
+    if signal.kind in (Kind.STR, Kind.TEXT):
+        return Metadata()
+    low, high = signal.limits or (0.0, 0.0)
+    control = (high, low) if signal.writable else (0.0, 0.0)
+    alarms = signal.alarms
+    levels = (alarms.hihi, alarms.high, alarms.low, alarms.lolo) if alarms else (None,) * 4
+    # NaN where no limit is set, as EPICS records tell it
+    limits = (high, low, *(math.nan if level is None else level for level in levels), *control)
+    return Metadata(signal.unit, signal.precision if signal.kind is Kind.FLOAT else 0, (), limits)
+
+
+UNKNOWN = {Kind.FLOAT: math.nan, Kind.INT: 0, Kind.ENUM: 0, Kind.STR: "", Kind.TEXT: ""}
+LONG_SIZE = STR_BYTES  # characters of a STR that `$` gives
