@@ -101,7 +101,11 @@ class Search:
             self._addresses.clear()
             self._addresses_at = now
         if client not in self._addresses:
-            self._addresses[client] = self._find_address(client)
+            try:
+                self._addresses[client] = self._find_address(client)
+            except OSError as error:  # no descriptor left, for now; the client searches again
+                log.debug("search of %s: %s", client, error)
+                return None
         return self._addresses[client]
 
     def prefix(self, prefix: str) -> None:
