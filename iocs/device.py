@@ -31,6 +31,7 @@ from drivers.errors import DriverError
 from drivers.link import Backoff
 from iocs.ca.client import Client
 from iocs.ca.server import Server
+from iocs.ca.watch import watch
 from iocs.config import DeviceSettings
 from iocs.log import device as device_of_log
 from iocs.signals import (
@@ -267,9 +268,7 @@ class Device:
 
     def watch(self, name: str, on_reading: Callable[[Reading], None]) -> Callable[[], Any]:
         """Watch a PV: in this process where it is served here, else over Channel Access; gives what ends it."""
-        if self._server.reading(name) is not None:
-            return self._server.watch(name, on_reading)
-        return self._client().watch(name, on_reading).close
+        return watch(self._server, self._client, name, on_reading)
 
     def save(self) -> None:
         """Save the state (`memory`, ENABLE, shape, catalogue version). A disk that refuses is told in the log."""
