@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_WITHIN = 5.0  # s for the connection and the server's first word
 ECHO_WITHIN = 5.0  # s for the answer to an echo; no longer than the silence that led to it
+READ_BYTES = 1 << 17  # at most, in one turn of the loop
 WRITE, WRITE_NOTIFY, READ_NOTIFY = 4, 19, 15  # commands
 
 
@@ -81,7 +82,7 @@ class Channel:
     writable: bool = True
 
 
-class Circuit(asyncio.Protocol):
+class Circuit(asyncio.BufferedProtocol):
     """A connection to a server.
 
     Args:
@@ -117,6 +118,7 @@ class Circuit(asyncio.Protocol):
         self._answers: dict[int, tuple[Channel, asyncio.Future[Answer]]] = {}
         self._reason: tuple[int, str] | None = None  # of a refused put, sent before its reply: cid, text
         self._frames = Frames(self.subscribers, self._message, most)
+        self._buffer = bytearray(READ_BYTES)
         self._codec = ca.VirtualCircuit(ca.CLIENT, address, priority=0)
         self._outbox: list[bytes] = []
         self._heard = self.born
@@ -267,13 +269,17 @@ class Circuit(asyncio.Protocol):
 
     # What comes
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Give the buffer that the socket is read into, again and again."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take what the socket has."""
         self._heard = self._loop.time()
         if not self._alive:
             return
         try:
-            self._frames.feed(data)
+            self._frames.feed(memoryview(self._buffer)[:nbytes])
         except BadFrame as error:
             self._end(f"it does not speak Channel Access: {error}")
 

@@ -1,9 +1,9 @@
 """Asking the network who serves a PV, and asking again until somebody does.
 
 A name is asked for five times within 1.5 s; after that, names take turns in probes: one datagram a second for each
-server that was lost, one for the names that were never found (more, so that every name has its turn within 10 s). When a
-probe is answered something is back, and all that are missing are asked for at once. So a thousand PVs come back about
-a second after their IOC, however long it was away, for next to no traffic; beacons, and a repeater to hear them
+server that was lost, one for the names that were never found (more, so that every name has its turn within 10 s). When
+a probe is answered something is back, and all that are missing are asked for at once. So a thousand PVs come back
+about a second after their IOC, however long it was away, for next to no traffic; beacons, and a repeater to hear them
 by, are not needed.
 """
 

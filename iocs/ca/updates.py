@@ -20,6 +20,8 @@ EVENT_ADD, READ_NOTIFY, ERROR = 1, 15, 11  # commands
 REPLIES = frozenset((0, 1, 2, 3, 6, 11, 12, 14, 15, 18, 19, 22, 23, 26, 27))  # all that a server may send over TCP
 STRING, SHORT, FLOAT, ENUM, CHAR, LONG, DOUBLE = range(7)  # native types
 TIME, CTRL = 14, 28  # added to a native type
+Bytes = bytes | bytearray | memoryview
+
 NORMAL = 1  # ECA_NORMAL
 STRING_BYTES = 40
 
@@ -89,8 +91,8 @@ class Frames:
         self._held = bytearray()  # the beginning of a message
         self._wanted = 0  # bytes before more can be said about it
 
-    def feed(self, data: bytes | bytearray) -> None:
-        """Take bytes as they come from the socket.
+    def feed(self, data: Bytes) -> None:
+        """Take bytes as they come from the socket; nothing of them is kept that is not a copy.
 
         Raises:
             BadFrame: they are not Channel Access. Feed nothing after that.
@@ -103,7 +105,7 @@ class Frames:
         used = self._cut(data)
         self._held = bytearray(memoryview(data)[used:])
 
-    def _cut(self, data: bytes | bytearray) -> int:
+    def _cut(self, data: Bytes) -> int:
         """Hand on all messages that are complete; gives how many bytes those are."""
         header, subscribers, scalars = _HEADER.unpack_from, self._subscribers, _SCALARS
         severities, statuses, epoch = _SEVERITIES, _STATUSES, EPICS_EPOCH_NS
@@ -141,7 +143,7 @@ class Frames:
                         alarm = _alarm(severity, status)
                     subscriber.take(Reading(value, time_ns, *alarm, True, False))
                 elif size:  # nothing at all is how some servers confirm a cancel
-                    subscriber.take(read_value(kind, count, data, begin, size, array=subscriber.array))
+                    subscriber.take(_read(kind, count, data, begin, size, subscriber.array))
             offset = after
         self._wanted = 16
         return offset
@@ -153,7 +155,7 @@ class Frames:
             raise BadFrame(f"message {command} of {size} bytes")
 
 
-def read_value(kind: int, count: int, data: bytes | bytearray, begin: int, size: int, *, array: bool) -> Reading:
+def read_value(kind: int, count: int, data: Bytes, begin: int, size: int, *, array: bool) -> Reading:
     """Decode a value of a TIME type.
 
     Text is str (a list of str, if several), characters of an array are text up to the first NUL, other arrays are
@@ -171,6 +173,10 @@ def read_value(kind: int, count: int, data: bytes | bytearray, begin: int, size:
         BadFrame: the type is no TIME type, or there are fewer bytes than elements.
     """
     _check_value(kind, count, size, size)
+    return _read(kind, count, data, begin, size, array)
+
+
+def _read(kind: int, count: int, data: Bytes, begin: int, size: int, array: bool) -> Reading:
     status, severity, seconds, nanoseconds = _STAMP.unpack_from(data, begin)
     time_ns = EPICS_EPOCH_NS + seconds * 1_000_000_000 + nanoseconds if seconds or nanoseconds else 0
     start, _, wire, native = _ARRAYS[kind]
@@ -183,7 +189,7 @@ def read_value(kind: int, count: int, data: bytes | bytearray, begin: int, size:
         value = _decode(data[begin + start : begin + start + count])
     else:
         value = np.frombuffer(data, wire, count, begin + start).astype(native)
-    return Reading(value, time_ns, *_alarm(severity, status), connected=True, local=False)
+    return Reading(value, time_ns, *_alarm(severity, status), True, False)
 
 
 def _check_value(kind: int, count: int, size: int, most: int) -> None:
@@ -200,12 +206,12 @@ def _check_value(kind: int, count: int, size: int, most: int) -> None:
 
 def _alarm(severity: int, status: int) -> tuple[Severity, Status]:
     """Give alarm numbers as ours; numbers that EPICS does not have mean that the value cannot be trusted."""
-    if severity < len(_SEVERITIES) and status < len(_STATUSES):
+    if severity < 4 and status < 22:
         return _SEVERITIES[severity], _STATUSES[status]
     return Severity.INVALID, Status.UDF
 
 
-def _text(data: bytes | bytearray, start: int, end: int, count: int, array: bool) -> str | list[str]:
+def _text(data: Bytes, start: int, end: int, count: int, array: bool) -> str | list[str]:
     strings = [
         _decode(data[place : min(place + STRING_BYTES, end)])
         for place in range(start, start + count * STRING_BYTES, STRING_BYTES)
@@ -215,5 +221,5 @@ def _text(data: bytes | bytearray, start: int, end: int, count: int, array: bool
     return strings[0] if strings else ""
 
 
-def _decode(characters: bytes | bytearray) -> str:
+def _decode(characters: Bytes) -> str:
     return bytes(characters).split(b"\0", 1)[0].decode(errors="replace")
