@@ -196,6 +196,8 @@ class PMU(Device):
                     case Configured():
                         self._configure(event.configuration)
                     case Lost():
+                        if self.online:
+                            self._count(client, time.monotonic())
                         self.lost(event.reason)
                     case Connected():
                         pass
@@ -246,6 +248,8 @@ class PMU(Device):
     def _count(self, client: Client, now: float) -> None:
         counts = client.counts
         since, frames_then = self._counted
+        if now == since:
+            return
         self._counted = (now, counts.frames)
         self.post(
             time.time_ns(),

@@ -1,1 +1,1 @@
-"""Channel Access, the only room that imports caproto. `server`: signals as PVs.  `client`: watching anybody's PVs."""
+"""Channel Access, the only room that imports caproto. `server`: signals as PVs.  `client`, `watch`: anybody's PVs."""

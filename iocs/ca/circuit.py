@@ -239,7 +239,7 @@ class Circuit(asyncio.BufferedProtocol):
         self._outbox.clear()
         self.subscribers.clear()
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()  # a server that does not read must not keep us
         else:
             self._connecting.cancel()
             self._closed.set_result(None)

@@ -63,6 +63,10 @@ class Watch:
 
     async def close(self) -> None:
         """End the subscription. No reading comes after this."""
+        self.end()
+
+    def end(self) -> None:
+        """`close`, for whoever cannot wait."""
         if not self._closed:
             self._closed = True
             if self._subscription is not None:
@@ -160,6 +164,10 @@ class Client:
         self.watches.add(watch)
         pv.watch(watch)
         return watch
+
+    def end(self, watch: Watch) -> None:
+        """Close a watch without waiting for it."""
+        watch.end()
 
     async def get(self, name: str, timeout: float = 5.0) -> Reading:
         """Read a PV once.

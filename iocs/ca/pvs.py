@@ -1,19 +1,33 @@
 """One PV: a signal's value, time stamp and alarm, as a caproto data object."""
 
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import caproto as ca
+import numpy as np
 from caproto import AccessRights, AlarmSeverity, AlarmStatus, CAStatus
-from caproto._utils import ConversionDirection
 
-from iocs.signals import STR_BYTES, TEXT_BYTES, Bad, Kind, Reading, Refused, Severity, Signal, Status, limit_alarm
+from iocs.signals import (
+    STR_BYTES,
+    TEXT_BYTES,
+    Bad,
+    Kind,
+    Reading,
+    Refused,
+    Severity,
+    Signal,
+    Status,
+    limit_alarm,
+    typed,
+)
+
+log = logging.getLogger(__name__)
 
 EPICS_EPOCH = 631152000  # s: 1990-01-01 in Unix time
 NS = 1_000_000_000
-LIMIT_STATUSES = (Status.HIHI, Status.HIGH, Status.LOLO, Status.LOW)
 
 # (value as put by a client, who) -> nothing, or Refused
 PutHandler = Callable[[Any, str], Awaitable[None]]
@@ -57,21 +71,15 @@ class Channel:
         return None
 
     def _from_wire(self, data: Any, data_type: Any) -> Any:
-        """Give what a client sent as a plain value; what is not of our kind is given as it came, for refusal."""
-        try:
-            value = ca.backend.convert_values(
-                values=data,
-                from_dtype=ca.native_type(data_type),
-                to_dtype=self.data_type,  # type: ignore[attr-defined]
-                string_encoding="utf-8",
-                enum_strings=self.signal.states or None,
-                direction=ConversionDirection.FROM_WIRE,
-            )
-        except (ValueError, TypeError):
-            value = [item.decode(errors="replace") if isinstance(item, bytes) else item for item in data]
-        if self.signal.count == 1 and not isinstance(value, str | bytes) and len(value) == 1:
-            return value[0]
-        return value
+        """Give what a client sent as a plain value, not converted: whether it fits is for `acceptable` to say."""
+        native = ca.native_type(data_type)
+        if native == ca.ChannelType.CHAR and self.signal.kind in (Kind.STR, Kind.TEXT):
+            return _decoded(bytes(data))
+        values = [
+            _decoded(item) if isinstance(item, bytes) else item.item() if isinstance(item, np.generic) else item
+            for item in data
+        ]
+        return values[0] if self.signal.count == 1 and len(values) == 1 else values
 
     async def store(self, value: Any, time_ns: int, severity: Severity, status: Status, *, send: bool) -> None:
         """Keep value, stamp and alarm; send an event to subscribers if `send`."""
@@ -99,6 +107,12 @@ class EnumChannel(Channel, ca.ChannelEnum):
 class StrChannel(Channel, ca.ChannelString):
     """DBR_STRING of 39 bytes; whole as `NAME.VAL$`."""
 
+    async def _read(self, data_type: Any) -> Any:
+        metadata, values = await super()._read(data_type)
+        if ca.native_type(data_type) == ca.ChannelType.STRING:
+            values = [cut(_decoded(bytes(item)), 39).encode() for item in values]  # caproto leaves no room for the NUL
+        return metadata, values
+
 
 class TextChannel(Channel, ca.ChannelByte):
     """Long text as DBR_CHAR array."""
@@ -121,7 +135,7 @@ def make_channel(signal: Signal, on_put: PutHandler | None) -> Any:
     }
     if signal.kind in (Kind.FLOAT, Kind.INT):
         alarms, limits = signal.alarms, signal.limits
-        options |= {"units": signal.unit, "max_length": signal.count}
+        options |= {"units": cut(signal.unit, 7), "max_length": signal.count, "string_encoding": "utf-8"}
         if limits:
             options |= {"lower_disp_limit": limits[0], "upper_disp_limit": limits[1]}
             if signal.writable:
@@ -166,6 +180,10 @@ def wire_value(signal: Signal, value: Any) -> Any:
     return value
 
 
+def _decoded(data: bytes) -> str:
+    return data.split(b"\0")[0].decode(errors="replace")
+
+
 def cut(text: str, size: int) -> str:
     """Cut text to `size` bytes of UTF-8 without breaking a character."""
     return text.encode()[:size].decode(errors="ignore")
@@ -180,10 +198,12 @@ class Pv:
         self.channel = make_channel(signal, on_put)
         self.reading = Reading(unknown(signal), 0, Severity.INVALID, Status.UDF)
         self.watchers: list[Callable[[Reading], None]] = []
+        self._limit = Status.NO_ALARM  # the limit alarm of the last good value, from which hysteresis counts
+        self._complaint = ""
 
     def take(self, posted: Any, time_ns: int) -> bool:
         """Take a posted value as the newest reading; say whether it is an event: value or alarm changed, or array."""
-        value, severity, status = self._judge(posted)
+        value, severity, status = self._judge(self._understood(posted))
         old = self.reading
         same = old.value is value or (
             self.signal.count == 1 and (old.value == value or (old.value != old.value and value != value))
@@ -195,8 +215,10 @@ class Pv:
         return event
 
     def invalidate(self, status: Status) -> bool:
-        """Make the PV INVALID with its last value and stamp; say whether that is news."""
+        """Make the PV INVALID with its last value and stamp, UDF if it never had one; say whether that is news."""
         old = self.reading
+        if old.time_ns == 0:
+            return False
         if (old.severity, old.status) == (Severity.INVALID, status):
             return False
         self.reading = Reading(old.value, old.time_ns, Severity.INVALID, status)
@@ -211,7 +233,7 @@ class Pv:
     def tell(self) -> None:
         """Give the newest reading to the watchers in this process."""
         for on_reading in tuple(self.watchers):
-            on_reading(self.reading)
+            tell(on_reading, self.name, self.reading)
 
     def _judge(self, posted: Any) -> tuple[Any, Severity, Status]:
         if isinstance(posted, Bad):
@@ -219,7 +241,7 @@ class Pv:
                 return self.reading.value, posted.severity, posted.status
             value, severity, status = self._judge(posted.value)
             return (value, severity, status) if severity > posted.severity else (value, posted.severity, posted.status)
-        value, signal = self._typed(posted), self.signal
+        value, signal = posted, self.signal
         if signal.count > 1 or signal.kind in (Kind.STR, Kind.TEXT):
             return value, Severity.NO_ALARM, Status.NO_ALARM
         if signal.kind is Kind.ENUM:
@@ -227,23 +249,42 @@ class Pv:
             return value, severity, Status.STATE if severity else Status.NO_ALARM
         if value != value:
             return value, Severity.INVALID, Status.UDF
-        last = self.reading.status if self.reading.status in LIMIT_STATUSES else Status.NO_ALARM
-        return value, *limit_alarm(signal.alarms, value, last)
+        severity, self._limit = limit_alarm(signal.alarms, value, self._limit)
+        return value, severity, self._limit
 
-    def _typed(self, value: Any) -> Any:
-        """Bring a posted value to the Python type of its kind; an Enum member becomes its place among the states."""
-        signal = self.signal
-        if signal.count > 1:
-            return value
-        if signal.kind is Kind.FLOAT:
-            return float(value)
-        if signal.kind is Kind.INT:
-            return int(value)
-        if signal.kind is Kind.ENUM:
-            if hasattr(value, "name"):
-                return signal.states.index(value.name)
-            state = int(value)
-            if not 0 <= state < len(signal.states):
-                raise ValueError(f"{self.name}: {value!r} is none of the states {signal.states}")
-            return state
-        return str(value)
+    def _understood(self, posted: Any) -> Any:
+        """Bring what is posted to the type of the signal; what is not of its kind becomes Bad, and is logged once."""
+        value = posted.value if isinstance(posted, Bad) else posted
+        if value is None:
+            return posted if isinstance(posted, Bad) else Bad("nothing was read")
+        try:
+            value = array(self.signal, value) if self.signal.count > 1 else typed(self.signal, value)
+        except (ValueError, TypeError, OverflowError) as error:
+            complaint = f"{type(error).__name__}: {error}"
+            if complaint != self._complaint:
+                log.error("%s = %.200r cannot be served, the PV is INVALID: %s", self.name, value, complaint)
+            self._complaint = complaint
+            return Bad(complaint)
+        self._complaint = ""
+        return replace(posted, value=value) if isinstance(posted, Bad) else value
+
+
+def tell(on_reading: Callable[[Reading], None], name: str, reading: Reading) -> None:
+    """Give a reading to a watcher. A bug of the watcher is logged; whoever posted has nothing to do with it."""
+    try:
+        on_reading(reading)
+    except Exception:
+        log.exception("internal error in a watcher of %s", name)
+
+
+def array(signal: Signal, value: Any) -> Any:
+    """Bring a posted array to what is served: one axis, numbers, no longer than the PV holds.
+
+    Raises:
+        ValueError, TypeError: it is not such an array.
+    """
+    kind = "f" if signal.kind is Kind.FLOAT else "i"
+    result = value if isinstance(value, np.ndarray) and value.dtype.kind == kind else np.asarray(value, f"{kind}8")
+    if result.ndim != 1 or result.size > signal.count:
+        raise ValueError(f"an array of the shape {result.shape}, where at most {signal.count} values fit")
+    return result

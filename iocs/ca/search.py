@@ -49,6 +49,15 @@ class Sought:
         self.due = 0.0  # s, of the loop's clock; infinity: only probes ask for it
 
 
+def _addresses() -> list[Address]:
+    """Give where to search: EPICS_CA_ADDR_LIST and broadcasts, which without a network do not reach this host itself."""
+    addresses = ca.get_client_address_list()
+    environment = ca.get_environment_variables()
+    if environment["EPICS_CA_AUTO_ADDR_LIST"].lower() == "yes" or not environment["EPICS_CA_ADDR_LIST"].strip():
+        addresses.append(("127.0.0.1", environment["EPICS_CA_SERVER_PORT"]))
+    return list(dict.fromkeys(addresses))
+
+
 class Search(asyncio.DatagramProtocol):
     """All searches of one client, over one UDP socket.
 
@@ -56,7 +65,7 @@ class Search(asyncio.DatagramProtocol):
     """
 
     def __init__(self) -> None:
-        self._addresses = ca.get_client_address_list()
+        self._addresses = _addresses()
         self._codec = ca.Broadcaster(our_role=ca.CLIENT)
         self._known: dict[int, Sought] = {}
         self._missing: dict[int, Sought] = {}
@@ -207,7 +216,13 @@ class Search(asyncio.DatagramProtocol):
                 self._ask_all()
             sought.found_at = address
             sought.on_found(address)
-        elif sought.found_at != address and (sought.name, address) not in self._elsewhere:
+        elif _other(sought.found_at, address) and (sought.name, address) not in self._elsewhere:
             if len(self._elsewhere) < 1000:
                 self._elsewhere.add((sought.name, address))
             log.warning("%s is served by %s:%d and also by %s:%d", sought.name, *sought.found_at, *address)
+
+
+def _other(one: Address, other: Address) -> bool:
+    """Tell whether two addresses are of two servers; a host has its loopback address besides its others."""
+    loopback = one[0].startswith("127.") or other[0].startswith("127.")
+    return one != other and not (loopback and one[1] == other[1])

@@ -15,7 +15,7 @@ import caproto as ca
 from caproto.asyncio.server import Context
 from caproto.server.common import DisconnectedCircuit
 
-from iocs.ca.pvs import Pv, wire_value
+from iocs.ca.pvs import Pv, tell, wire_value
 from iocs.signals import Reading, Signal, Status
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class Server:
     def __init__(self, interfaces: Iterable[str] = ("127.0.0.1",)) -> None:
         self.interfaces = list(interfaces)
         self._pvs: dict[str, Pv] = {}
+        self._watchers: dict[str, list[Callable[[Reading], None]]] = {}  # they stay when a PV is served anew
         self._context = _Context(self.interfaces)
         self._news: deque[Coroutine[Any, Any, None]] = deque()
         self._awake = asyncio.Event()
@@ -66,6 +67,7 @@ class Server:
             if name in self._pvs:
                 raise ValueError(f"PV {name} is served already")
             pv = Pv(name, signal, None if put is None else self._handler(put, name))
+            pv.watchers = self._watchers.setdefault(name, [])
             self._pvs[name] = pv
             self._context.pvdb[name] = pv.channel
 
@@ -89,11 +91,10 @@ class Server:
         Args:
             prefix: what stands before each name.
             time_ns: when the values were taken, ns since 1970.
-            values: by signal name; a value or `Bad`.
+            values: by signal name; a value or `Bad`. What is not of its kind makes that PV INVALID, logged once.
 
         Raises:
-            KeyError: a name is not served.
-            ValueError, TypeError: a value is not of its signal's kind; nothing after it is posted.
+            KeyError: a name is not served; nothing after it is posted.
         """
         for name, value in values.items():
             pv = self._pvs[prefix + name]
@@ -114,12 +115,14 @@ class Server:
     def watch(self, name: str, on_reading: Callable[[Reading], None]) -> Callable[[], None]:
         """Call `on_reading` now and at every event of a PV served here; gives the function that ends it.
 
+        When the PV is withdrawn and served anew, the watcher hears of both.
+
         Raises:
             KeyError: the PV is not served here.
         """
         pv = self._pvs[name]
         pv.watchers.append(on_reading)
-        on_reading(pv.reading)
+        tell(on_reading, name, pv.reading)
 
         def close() -> None:
             with contextlib.suppress(ValueError):
@@ -153,7 +156,7 @@ class Server:
 
     async def stop(self) -> None:
         """Send what is still to be sent, then close all connections."""
-        if not any(task.done() for task in self._tasks):
+        if self._tasks and not any(task.done() for task in self._tasks):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await self._sent()
@@ -161,6 +164,8 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._news:  # what nobody could be told any more
+            self._news.popleft().close()
 
     def _handler(self, put: Put, name: str) -> Callable[[Any, str], Awaitable[None]]:
         async def on_put(value: Any, by: str) -> None:
@@ -189,7 +194,10 @@ class Server:
         done = 0
         while True:
             while self._news:
-                await self._news.popleft()
+                try:
+                    await self._news.popleft()
+                except Exception:  # one PV that cannot be sent must not end all others
+                    log.exception("internal error while sending")
                 done += 1
                 if done % 100 == 0:
                     await asyncio.sleep(0)

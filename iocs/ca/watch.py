@@ -1,7 +1,6 @@
 """Watching a PV wherever it is served: in this process, or over the network."""
 
 from collections.abc import Callable
-from typing import Any
 
 from iocs.ca.client import Client
 from iocs.ca.server import Server
@@ -10,7 +9,7 @@ from iocs.signals import Reading
 
 def watch(
     server: Server, client: Callable[[], Client], name: str, on_reading: Callable[[Reading], None]
-) -> Callable[[], Any]:
+) -> Callable[[], None]:
     """Call `on_reading` in the event loop for every event of a PV, and with `connected` False when it goes away.
 
     Args:
@@ -20,8 +19,10 @@ def watch(
         on_reading: must not wait.
 
     Returns:
-        What ends it; over the network that is a coroutine function.
+        What ends it.
     """
     if server.reading(name) is not None:
         return server.watch(name, on_reading)
-    return client().watch(name, on_reading).close
+    used = client()
+    watched = used.watch(name, on_reading)
+    return lambda: used.end(watched)

@@ -354,9 +354,9 @@ def test_our_own_server_and_two_clients(port, prefix, run) -> None:
                     await two.put(prefix + "SET", 7)
                 assert await one.answered(prefix + "SET") == f"127.0.0.1:{server.port}"
                 assert await one.answered(prefix + "NOTHING", 0.1) is None
-                with pytest.raises(TimeoutError, match="did not answer within 0.1 s"):
+                with pytest.raises(TimeoutError, match=r"did not answer within 0\.1 s"):
                     await one.get(prefix + "NOTHING", 0.1)
-                with pytest.raises(TimeoutError, match="was not confirmed within 0.1 s"):
+                with pytest.raises(TimeoutError, match=r"was not confirmed within 0\.1 s"):
                     await one.put(prefix + "NOTHING", 1, 0.1)
                 await asyncio.gather(*(watch.close() for watch in list(one.watches)))
                 known = len(seen[0])
