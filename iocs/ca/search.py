@@ -50,7 +50,7 @@ class Sought:
 
 
 def _addresses() -> list[Address]:
-    """Give where to search: EPICS_CA_ADDR_LIST and broadcasts, which without a network do not reach this host itself."""
+    """Give where to search. Broadcasts do not reach this very host when it has no network: its loopback is added."""
     addresses = ca.get_client_address_list()
     environment = ca.get_environment_variables()
     if environment["EPICS_CA_AUTO_ADDR_LIST"].lower() == "yes" or not environment["EPICS_CA_ADDR_LIST"].strip():
