@@ -120,6 +120,7 @@ class Circuit(asyncio.BufferedProtocol):
         self._frames = Frames(self.subscribers, self._message, most)
         self._buffer = bytearray(READ_BYTES)
         self._codec = ca.VirtualCircuit(ca.CLIENT, address, priority=0)
+        self._said: set[str] = set()  # errors that were logged
         self._outbox: list[bytes] = []
         self._heard = self.born
         self._asked = 0.0  # when an echo was asked for, 0 when none is awaited
@@ -343,7 +344,8 @@ class Circuit(asyncio.BufferedProtocol):
             self._answer(request.parameter2, Answer(False, text, message, frame))
         elif request.command == WRITE:
             self._reason = message.cid, text
-        else:
+        elif text not in self._said and len(self._said) < 100:
+            self._said.add(text)
             log.warning("%s answers message %d with: %s", self, request.command, text)
 
     def _answer(self, number: int, answer: Answer) -> None:

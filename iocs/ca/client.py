@@ -10,96 +10,24 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from enum import IntFlag
 from typing import Any, Self
 
 import caproto as ca
 
 from iocs.ca.circuit import Answer, Channel, Circuit, Lost
 from iocs.ca.metadata import Metadata, read_metadata, wire_value
-from iocs.ca.search import Address, Search, Sought
+from iocs.ca.pv import NOTHING, Mask, Pv, Watch
+from iocs.ca.search import Address, Search
 from iocs.ca.updates import CTRL, LARGE, STRING, TIME, read_value
-from iocs.signals import Reading, Severity, Status
+from iocs.signals import Reading
+
+__all__ = ["NOTHING", "Client", "Mask", "Watch"]
 
 log = logging.getLogger(__name__)
-
-NOTHING = Reading(None, 0, Severity.INVALID, Status.UDF, connected=False, local=False)
 
 STEADY = 10.0  # s; a server that keeps a circuit as long is not made to wait when it is back
 PAUSE = 0.1  # s, doubled at each failure in a row up to
 LONGEST_PAUSE = 2.0
-REFUSED_AGAIN = 1.0  # s until a server that did not open a channel is asked for it again
-WITHDRAWN_AGAIN = 0.1  # s until a PV is searched again that its server has closed
-
-
-class Mask(IntFlag):
-    """What a watch is told of."""
-
-    VALUE = 1
-    LOG = 2
-    ALARM = 4
-    PROPERTY = 8
-
-
-class Watch:
-    """One PV being watched; made by `Client.watch`.
-
-    Attributes:
-        name: the PV.
-        reading: the newest reading; `connected` False until the first one has come.
-        array: whether the PV is an array.
-    """
-
-    def __init__(self, pv: "_Pv", on_reading: Callable[[Reading], None], mask: Mask) -> None:
-        self.name = pv.name
-        self.reading = NOTHING
-        self.array = False
-        self._pv = pv
-        self._on_reading = on_reading
-        self._mask = mask
-        self._closed = False
-        self._subscription: tuple[Channel, int, int] | None = None
-
-    async def close(self) -> None:
-        """End the subscription. No reading comes after this."""
-        self.end()
-
-    def end(self) -> None:
-        """`close`, for whoever cannot wait."""
-        if not self._closed:
-            self._closed = True
-            if self._subscription is not None:
-                channel, kind, number = self._subscription
-                channel.circuit.unsubscribe(channel, kind, number)
-            self._pv.unwatch(self)
-
-    def subscribe(self, channel: Channel) -> None:
-        """Subscribe on a channel that has just been opened."""
-        self.array = channel.count != 1
-        kind = TIME + channel.kind
-        self._subscription = channel, kind, channel.circuit.subscribe(channel, kind, self._mask, self)
-
-    def lost(self) -> None:
-        """Tell that the PV is not being served: the last value and its stamp stay."""
-        self._subscription = None
-        if self.reading.connected:
-            self.take(replace(self.reading, severity=Severity.INVALID, status=Status.COMM, connected=False))
-
-    def take(self, reading: Reading) -> None:
-        """Hand on a reading."""
-        if self._closed:
-            return
-        self.reading = reading
-        try:
-            self._on_reading(reading)
-        except Exception:  # a bug in one watcher is not felt by the others on its circuit
-            log.exception("%s: taking a reading failed", self.name)
-
-    def refuse(self, status: int) -> None:
-        """Tell that the server gives no value: nearly always, that we may not read."""
-        log.info("%s: the server gives no value (ECA code %d)", self.name, status)
-        self.take(replace(self.reading, severity=Severity.INVALID, status=Status.READ_ACCESS, connected=True))
 
 
 class Client:
@@ -128,7 +56,7 @@ class Client:
         self._pinned = None if server is None else _address(server, int(environment["EPICS_CA_SERVER_PORT"]))
         self._search = Search() if server is None else None
         self._names = _user(), socket.gethostname()
-        self._pvs: dict[str, _Pv] = {}
+        self._pvs: dict[str, Pv] = {}
         self._circuits: dict[Address, Circuit] = {}
         self._failures: dict[Address, int] = {}
         self._not_before: dict[Address, float] = {}
@@ -240,15 +168,15 @@ class Client:
 
     # Within
 
-    def _pv(self, name: str) -> "_Pv":
+    def _pv(self, name: str) -> Pv:
         if self._closed:
             raise RuntimeError("the client is closed")
         if name not in self._pvs:
-            self._pvs[name] = _Pv(self, name)
+            self._pvs[name] = Pv(self, name)
         return self._pvs[name]
 
     @asynccontextmanager
-    async def _open(self, name: str) -> AsyncIterator["_Pv"]:
+    async def _open(self, name: str) -> AsyncIterator[Pv]:
         pv = self._pv(name)
         pv.users += 1
         try:
@@ -282,7 +210,7 @@ class Client:
             raise PermissionError(f"PV {name} cannot be read: {answer.text}")
         return channel, answer
 
-    def seek(self, pv: "_Pv") -> None:
+    def seek(self, pv: Pv) -> None:
         """Find who serves a PV, and open it there."""
         if self._closed or self._pvs.get(pv.name) is not pv or pv.channel is not None:
             return
@@ -293,13 +221,13 @@ class Client:
         else:
             self._search.seek_again(pv.sought)
 
-    def drop(self, pv: "_Pv") -> None:
+    def drop(self, pv: Pv) -> None:
         """Forget a PV that nobody uses."""
         if self._search is not None and pv.sought is not None:
             self._search.drop(pv.sought)
         self._pvs.pop(pv.name, None)
 
-    def found(self, pv: "_Pv", address: Address | None) -> None:
+    def found(self, pv: Pv, address: Address | None) -> None:
         """Open a PV at a server: at once, or after the pause that a server gets which loses its circuits."""
         if self._closed or address is None or self._pvs.get(pv.name) is not pv or pv.channel is not None:
             return
@@ -335,95 +263,6 @@ class Client:
             log.warning("%s: %s; %d PVs are searched again", circuit, reason, len(channels))
         for channel in channels:
             channel.owner.gone(channel)
-
-
-class _Pv:
-    """A PV that somebody uses: it is searched until it is found, and again whenever it is lost.
-
-    Attributes:
-        channel: where it is open, or being opened; None while it is searched.
-        users: gets and puts that are under way.
-    """
-
-    def __init__(self, client: Client, name: str) -> None:
-        self.name = name
-        self.sought: Sought | None = None
-        self.channel: Channel | None = None
-        self.users = 0
-        self._client = client
-        self._watches: list[Watch] = []
-        self._waiting: list[asyncio.Future[Channel]] = []
-        self._seeking = False
-
-    def watch(self, watch: Watch) -> None:
-        self._watches.append(watch)
-        if self.channel is not None and self.channel.sid >= 0:
-            watch.subscribe(self.channel)
-        self.seek()
-
-    def unwatch(self, watch: Watch) -> None:
-        self._watches.remove(watch)
-        self._client.watches.discard(watch)
-        if not self._watches and not self.users:
-            if self.channel is not None:
-                self.channel.circuit.close_channel(self.channel)
-            self._client.drop(self)
-
-    def seek(self) -> None:
-        """Search it, if that is not being done."""
-        if self.channel is None and not self._seeking:
-            self._seeking = True
-            self._client.seek(self)
-
-    def rest(self) -> None:
-        """Stop searching what nobody uses. A channel that was opened stays open for the next get."""
-        if not self._watches and not self.users and self.channel is None:
-            self._client.drop(self)
-
-    async def opened_channel(self) -> Channel:
-        """Wait until it can be used."""
-        if self.channel is not None and self.channel.sid >= 0:
-            return self.channel
-        waiting: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        try:
-            return await waiting
-        finally:
-            self._waiting.remove(waiting)
-
-    def opened(self, channel: Channel) -> None:
-        """Subscribe, and wake those that wait."""
-        self._seeking = False
-        for watch in list(self._watches):
-            watch.subscribe(channel)
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(channel)
-
-    def gone(self, channel: Channel) -> None:
-        """Tell the watches, and search again."""
-        if self.channel is not channel:
-            return
-        opened = channel.sid >= 0
-        self.channel, self._seeking = None, False
-        for watch in list(self._watches):
-            watch.lost()
-        if self._watches or self.users:
-            self._seeking = True
-            if channel.cid in channel.circuit.channels:  # the circuit went, not the PV
-                self._client.seek(self)
-            else:
-                pause = WITHDRAWN_AGAIN if opened else REFUSED_AGAIN
-                asyncio.get_running_loop().call_later(pause, self._client.seek, self)
-        else:
-            self._client.drop(self)
-
-    def forget(self) -> None:
-        """End with the client."""
-        self.channel = None
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_exception(ConnectionError("the client is closed"))
 
 
 def _address(server: str, default_port: int) -> Address:

@@ -8,6 +8,7 @@ by, are not needed.
 """
 
 import asyncio
+import ipaddress
 import logging
 import math
 import socket
@@ -26,6 +27,7 @@ AGAIN = (0.03, 0.1, 0.3, 1.0)  # s between the first requests for a name
 PROBE_EVERY = 1.0  # s
 TURN_WITHIN = 10  # s; every missing name is asked for again
 DATAGRAM = 1400  # bytes
+RESOLVE_AGAIN = 10.0  # s
 RECEIVE_BUFFER = 1 << 20  # bytes; thousands of answers come at once
 
 
@@ -65,7 +67,8 @@ class Search(asyncio.DatagramProtocol):
     """
 
     def __init__(self) -> None:
-        self._addresses = _addresses()
+        _addresses()  # a mistake in the environment is told here
+        self._addresses: list[Address] = []
         self._codec = ca.Broadcaster(our_role=ca.CLIENT)
         self._known: dict[int, Sought] = {}
         self._missing: dict[int, Sought] = {}
@@ -75,31 +78,32 @@ class Search(asyncio.DatagramProtocol):
         self._failure = ""
         self._wake = asyncio.Event()
         self._transport: asyncio.DatagramTransport | None = None
-        self._asking: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Open the socket.
 
         Raises:
-            OSError: there is no socket to be had, or a name in EPICS_CA_ADDR_LIST cannot be resolved.
+            OSError: there is no socket to be had.
         """
         loop = asyncio.get_running_loop()
-        self._addresses = [
-            (await loop.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM))[0][4][:2]
-            for host, port in self._addresses
-        ]
         sock = ca.bcast_socket()
         sock.bind(("", 0))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         self._transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=sock)
         self._codec.client_address = sock.getsockname()
-        self._asking = asyncio.create_task(self._ask())
+        self._tasks = [asyncio.create_task(self._ask())]
+        for host, port in _addresses():
+            if _is_number(host):
+                self._addresses.append((host, port))
+            else:
+                self._tasks.append(asyncio.create_task(self._resolve(host, port)))
 
     async def close(self) -> None:
         """End all searches."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.gather(self._asking, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._transport is not None:
             self._transport.close()
 
@@ -125,6 +129,24 @@ class Search(asyncio.DatagramProtocol):
         self._missing.pop(sought.number, None)
 
     # Asking
+
+    async def _resolve(self, host: str, port: int) -> None:
+        """Take a host into the list once its name has an address; the network may come later than we."""
+        said = False
+        while True:
+            try:
+                found = await asyncio.get_running_loop().getaddrinfo(
+                    host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM
+                )
+            except OSError as error:
+                if not said:
+                    log.warning("%s in EPICS_CA_ADDR_LIST has no address yet: %s", host, error)
+                said = True
+                await asyncio.sleep(RESOLVE_AGAIN)
+                continue
+            self._addresses.append((found[0][4][0], port))
+            self._ask_all()
+            return
 
     async def _ask(self) -> None:
         loop = asyncio.get_running_loop()
@@ -220,6 +242,14 @@ class Search(asyncio.DatagramProtocol):
             if len(self._elsewhere) < 1000:
                 self._elsewhere.add((sought.name, address))
             log.warning("%s is served by %s:%d and also by %s:%d", sought.name, *sought.found_at, *address)
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _other(one: Address, other: Address) -> bool:

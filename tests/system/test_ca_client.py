@@ -523,7 +523,7 @@ def test_a_put_is_not_repeated_when_the_connection_breaks(port, run) -> None:
 
 
 def test_a_channel_that_the_server_refuses_is_asked_for_again(port, run, monkeypatch) -> None:
-    monkeypatch.setattr("iocs.ca.client.REFUSED_AGAIN", 0.05)
+    monkeypatch.setattr("iocs.ca.pv.REFUSED_AGAIN", 0.05)
 
     async def test() -> None:
         async with FakeServer() as server, Client(server.address) as client:
