@@ -156,14 +156,14 @@ class Circuit(asyncio.BufferedProtocol):
         if self.subscribers.pop(number, None):
             self._say(ca.EventCancelRequest(ca.ChannelType(kind), channel.sid, number))
 
-    async def read(self, channel: Channel, kind: int) -> Answer:
-        """Read all elements of a PV as a type.
+    async def read(self, channel: Channel, kind: int, count: int = 0) -> Answer:
+        """Read so many elements of a PV as a type; 0 = as many as there are.
 
         Raises:
             Lost: the circuit or the channel ended meanwhile.
         """
         number = self._next_id()
-        return await self._ask(channel, number, ca.ReadNotifyRequest(ca.ChannelType(kind), 0, channel.sid, number))
+        return await self._ask(channel, number, ca.ReadNotifyRequest(ca.ChannelType(kind), count, channel.sid, number))
 
     async def write(self, channel: Channel, data: Any, kind: int, count: int) -> Answer:
         """Write and wait until the server has confirmed or refused.

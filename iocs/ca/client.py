@@ -123,7 +123,7 @@ class Client:
             TimeoutError: it was not found, or did not answer, within `timeout` seconds.
             PermissionError: the server does not let us read; the text says why.
         """
-        channel, answer = await self._read(name, CTRL, timeout)
+        channel, answer = await self._read(name, CTRL, timeout, count=1)
         told = None if channel.kind == STRING else answer.message.metadata
         return read_metadata(channel.kind, channel.count, channel.writable, told)
 
@@ -197,12 +197,12 @@ class Client:
                 raise
             raise TimeoutError(f"{what} within {timeout:g} s") from None
 
-    async def _read(self, name: str, family: int, timeout: float) -> tuple[Channel, Answer]:
+    async def _read(self, name: str, family: int, timeout: float, count: int = 0) -> tuple[Channel, Answer]:
         async with self._within(timeout, f"PV {name} did not answer"), self._open(name) as pv:
             while True:
                 channel = await pv.opened_channel()
                 try:
-                    answer = await channel.circuit.read(channel, family + channel.kind)
+                    answer = await channel.circuit.read(channel, family + channel.kind, count)
                 except Lost:
                     continue  # it is searched again
                 break

@@ -56,7 +56,7 @@ def _addresses() -> list[Address]:
     addresses = ca.get_client_address_list()
     environment = ca.get_environment_variables()
     if environment["EPICS_CA_AUTO_ADDR_LIST"].lower() == "yes" or not environment["EPICS_CA_ADDR_LIST"].strip():
-        addresses.append(("127.0.0.1", environment["EPICS_CA_SERVER_PORT"]))
+        addresses.append(("127.0.0.1", int(environment["EPICS_CA_SERVER_PORT"])))
     return list(dict.fromkeys(addresses))
 
 
@@ -144,7 +144,7 @@ class Search(asyncio.DatagramProtocol):
                 said = True
                 await asyncio.sleep(RESOLVE_AGAIN)
                 continue
-            self._addresses.append((found[0][4][0], port))
+            self._addresses.append((str(found[0][4][0]), port))
             self._ask_all()
             return
 

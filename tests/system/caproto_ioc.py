@@ -20,6 +20,7 @@ PVS = {
     "LONG": lambda: ca.ChannelInteger(value=-100000),
     "DOUBLE": lambda: ca.ChannelDouble(value=0.1, timestamp=1_700_000_000.25),
     "DOUBLES": lambda: ca.ChannelDouble(value=np.arange(5.0), max_length=10),
+    "EMPTY": lambda: ca.ChannelDouble(value=[], max_length=10),
     "SHORTS": lambda: ca.ChannelShort(value=[1, 2, 3], max_length=10),
 }
 

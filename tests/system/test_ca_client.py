@@ -112,6 +112,8 @@ def test_all_types_of_a_caproto_ioc(port, prefix, run) -> None:
             assert (await client.metadata(prefix + "CHAR")).kind is Kind.TEXT
             assert (await client.metadata(prefix + "BYTE")).kind is Kind.INT
             assert (await client.metadata(prefix + "STRING")).kind is Kind.STR
+            assert (await client.metadata(prefix + "EMPTY")).count == 10
+            assert len((await client.get(prefix + "EMPTY")).value) == 0
 
     with caproto_ioc(prefix):
         run(test())
@@ -142,6 +144,7 @@ record(waveform, "{p}CHARS") {{ field(FTVL, "CHAR") field(NELM, "200") }}
 record(waveform, "{p}FLOATS") {{ field(FTVL, "FLOAT") field(NELM, "20") }}
 record(waveform, "{p}SHORTS") {{ field(FTVL, "SHORT") field(NELM, "20") }}
 record(waveform, "{p}STRINGS") {{ field(FTVL, "STRING") field(NELM, "5") }}
+record(waveform, "{p}EMPTY") {{ field(FTVL, "DOUBLE") field(NELM, "20") }}
 record(ao, "{p}NEVER") {{ }}
 record(calc, "{p}COUNT") {{ field(CALC, "VAL+1") field(SCAN, ".1 second") field(MDEL, "-1") }}
 """
@@ -197,6 +200,9 @@ def test_what_is_put_to_a_soft_ioc_comes_back(soft_ioc, prefix, run) -> None:
             assert told.alarms is not None
             assert told.alarms[2] == 10 and math.isnan(told.alarms[3])
             assert (await client.metadata(prefix + "ENUM")).states == ("closed", "open")
+            assert (await client.metadata(prefix + "STRING")).kind is Kind.STR
+            assert (await client.metadata(prefix + "EMPTY")).count == 20
+            assert len((await client.get(prefix + "EMPTY")).value) == 0
             with pytest.raises(PermissionError, match=r"put of .*NORD was refused"):
                 await client.put(prefix + "SHORTS.NORD", 3)
             with pytest.raises(ValueError, match="longer than 39 bytes"):
@@ -352,6 +358,7 @@ def test_our_own_server_and_two_clients(port, prefix, run) -> None:
                 assert (await two.get(prefix + "SET")).value == 5.0
                 with pytest.raises(PermissionError, match="SET was refused"):
                     await two.put(prefix + "SET", 7)
+                assert (await one.metadata(prefix + "ROW")).count == 60
                 assert await one.answered(prefix + "SET") == f"127.0.0.1:{server.port}"
                 assert await one.answered(prefix + "NOTHING", 0.1) is None
                 with pytest.raises(TimeoutError, match=r"did not answer within 0\.1 s"):
