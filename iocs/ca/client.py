@@ -25,6 +25,7 @@ __all__ = ["NOTHING", "Client", "Mask", "Watch"]
 
 log = logging.getLogger(__name__)
 
+LONGEST_NAME = 1000  # bytes; a search must fit into a datagram
 STEADY = 10.0  # s; a server that keeps a circuit as long is not made to wait when it is back
 PAUSE = 0.1  # s, doubled at each failure in a row up to
 LONGEST_PAUSE = 2.0
@@ -86,6 +87,9 @@ class Client:
             name: the PV.
             on_reading: must not wait; what it raises is logged.
             mask: which events.
+
+        Raises:
+            ValueError: the name cannot be one.
         """
         pv = self._pv(name)
         watch = Watch(pv, on_reading, mask)
@@ -171,6 +175,8 @@ class Client:
     def _pv(self, name: str) -> Pv:
         if self._closed:
             raise RuntimeError("the client is closed")
+        if not name.isprintable() or not 0 < len(name.encode()) <= LONGEST_NAME:
+            raise ValueError(f"{name!r} is not the name of a PV")
         if name not in self._pvs:
             self._pvs[name] = Pv(self, name)
         return self._pvs[name]
@@ -225,7 +231,8 @@ class Client:
         """Forget a PV that nobody uses."""
         if self._search is not None and pv.sought is not None:
             self._search.drop(pv.sought)
-        self._pvs.pop(pv.name, None)
+        if self._pvs.get(pv.name) is pv:  # it may have been watched anew meanwhile
+            del self._pvs[pv.name]
 
     def found(self, pv: Pv, address: Address | None) -> None:
         """Open a PV at a server: at once, or after the pause that a server gets which loses its circuits."""

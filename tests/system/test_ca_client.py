@@ -577,6 +577,40 @@ def test_a_watch_closed_from_its_own_callback_gets_nothing_more(port, run) -> No
     run(test())
 
 
+def test_a_pv_may_be_watched_anew_from_the_callback_that_tells_its_loss(port, run) -> None:
+    async def test() -> None:
+        async with FakeServer() as server, Client(server.address) as client:
+            anew = Seen()
+
+            def on_reading(reading: Reading) -> None:
+                seen.append(reading)
+                if not reading.connected:
+                    client.end(it)
+                    client.watch("A", anew.append)
+
+            seen = Seen()
+            it = client.watch("A", on_reading)
+            await seen.until(connected)
+            server.say(b"\xff" * 16)
+            await anew.until(connected)
+            assert len(seen) == 2 and len(client.watches) == len(client._pvs) == 1
+
+    run(test())
+
+
+@pytest.mark.parametrize("name", ["", "x" * 2000, "line\nbreak", "\0"])
+def test_what_cannot_be_a_name_is_refused(port, run, name) -> None:
+    async def test() -> None:
+        async with Client() as client:
+            with pytest.raises(ValueError, match="is not the name of a PV"):
+                client.watch(name, print)
+            with pytest.raises(ValueError, match="is not the name of a PV"):
+                await client.get(name)
+            assert not client.watches and not client._pvs
+
+    run(test())
+
+
 def test_a_client_ends_clean_whatever_it_is_doing(port, prefix, run) -> None:
     async def test() -> None:
         async with FakeServer() as server:
