@@ -34,6 +34,7 @@ from drivers.link import Backoff
 from iocs.ca.client import Client
 from iocs.ca.putlog import PutLog
 from iocs.ca.server import Server
+from iocs.ca.watch import watch
 from iocs.config import DeviceSettings
 from iocs.log import device as device_of_log
 from iocs.signals import (
@@ -331,11 +332,7 @@ class Device:
             on_reading: called in the event loop with the present reading and with every new one, `connected` False when
                 the PV goes away. It must not wait; an exception in it is logged and hurts nobody else.
         """
-        if self._server.reading(name) is not None:
-            return self._server.watch(name, on_reading)
-        client = self._client()
-        watch = client.watch(name, on_reading)
-        return lambda: client.end(watch)
+        return watch(self._server, self._client, name, on_reading)
 
     def save(self) -> None:
         """Save the state (`memory`, ENABLE, shape, catalogue version). A disk that refuses is told in the log."""

@@ -1,179 +1,286 @@
-"""Watching and reading PVs over the network, whoever serves them.
+"""Watching, reading and putting PVs over the network, whoever serves them.
 
-First form, on caproto's own asyncio client: names, search, connection and reconnect are its own.
+`Client` is for whoever uses PVs; `iocs.ca.search` finds who serves them, `iocs.ca.circuit` speaks with a server.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Coroutine
+import getpass
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import caproto as ca
-from caproto import ChannelType
-from caproto.asyncio.client import Context
 
-from iocs.ca import EPICS_EPOCH, NS
-from iocs.signals import Reading, Severity, Status
+from iocs.ca.circuit import Answer, Channel, Circuit, Lost
+from iocs.ca.metadata import Metadata, read_metadata, wire_value
+from iocs.ca.pv import NOTHING, Mask, Pv, Watch
+from iocs.ca.search import Address, Search
+from iocs.ca.updates import CTRL, LARGE, STRING, TIME, read_value
+from iocs.signals import Reading
 
-NOTHING = Reading(None, 0, Severity.INVALID, Status.UDF, connected=False, local=False)
+__all__ = ["NOTHING", "Client", "Mask", "Watch"]
 
+log = logging.getLogger(__name__)
 
-class Watch:
-    """One PV being watched; made by `Client.watch`.
-
-    Attributes:
-        name: the PV.
-        reading: the newest reading; `connected` False until the first one has come.
-    """
-
-    def __init__(self, client: "Client", name: str, on_reading: Callable[[Reading], None]) -> None:
-        self.name = name
-        self.reading = NOTHING
-        self._client = client
-        self._on_reading = on_reading
-        self._subscription: Any = None
-
-    async def start(self, context: Context) -> None:
-        """Search the PV and subscribe to it; it stays searched until it is found, and again whenever it is lost."""
-        (pv,) = await context.get_pvs(self.name, connection_state_callback=self._on_connection)
-        if self not in self._client.watches:
-            return  # closed meanwhile
-        self._subscription = pv.subscribe(data_type="time", data_count=0)
-        self._subscription.add_callback(self._on_event)
-
-    async def close(self) -> None:
-        """End the subscription. No reading comes after this."""
-        self._on_reading = lambda reading: None
-        self._client.watches.discard(self)
-        if self._subscription is not None:
-            await self._subscription.clear()
-
-    # Coroutines, though they never wait: caproto runs plain callbacks in threads, in no certain order.
-
-    async def _on_event(self, subscription: Any, response: Any) -> None:
-        self.reading = read_response(response)
-        self._on_reading(self.reading)
-
-    async def _on_connection(self, pv: Any, state: str) -> None:
-        if state == "connected":
-            return
-        if self.reading.connected:
-            old = self.reading
-            self.reading = Reading(old.value, old.time_ns, Severity.INVALID, Status.COMM, connected=False, local=False)
-            self._on_reading(self.reading)
-        if not pv.circuit_manager.dead.is_set():  # withdrawn by a server that lives on: caproto would rest here
-            pv.channel_ready.clear()
-            pv.circuit_ready.clear()
-            pv.context.broadcaster.results.mark_channel_disconnected(pv.name, pv.circuit_manager.circuit.address)
-            await pv.context.reconnect([(pv.name, pv.priority)])
+LONGEST_NAME = 1000  # bytes; a search must fit into a datagram
+STEADY = 10.0  # s; a server that keeps a circuit as long is not made to wait when it is back
+PAUSE = 0.1  # s, doubled at each failure in a row up to
+LONGEST_PAUSE = 2.0
 
 
 class Client:
-    """A Channel Access client: `async with Client() as client`."""
+    """A Channel Access client: `async with Client() as client`.
 
-    def __init__(self) -> None:
-        self._context: Context | None = None  # caproto's, once it is needed: an unused one cannot be closed
-        self.watches: set[Watch] = set()  # caproto keeps callbacks by weak reference only
-        self._tasks: set[asyncio.Task[None]] = set()
+    EPICS_CA_ADDR_LIST, EPICS_CA_AUTO_ADDR_LIST, EPICS_CA_SERVER_PORT say where to search, EPICS_CA_CONN_TMO (s) how
+    long a server may be silent before it is asked for a sign of life, EPICS_CA_MAX_ARRAY_BYTES the longest value, where
+    that is above 64 MiB.
+
+    Args:
+        server: "host:port" (TCP) of the only server to use, for whoever must not be fooled by another host: nothing is
+            searched on the network then. None: whoever answers first.
+
+    Attributes:
+        watches: all that are open.
+
+    Raises:
+        ValueError: `server` or the environment is not what it should be.
+    """
+
+    def __init__(self, server: str | None = None) -> None:
+        environment = ca.get_environment_variables()
+        self.watches: set[Watch] = set()
+        self._silence = float(environment["EPICS_CA_CONN_TMO"])
+        self._most = max(LARGE, int(environment["EPICS_CA_MAX_ARRAY_BYTES"]))
+        self._pinned = None if server is None else _address(server, int(environment["EPICS_CA_SERVER_PORT"]))
+        self._search = Search() if server is None else None
+        self._names = _user(), socket.gethostname()
+        self._pvs: dict[str, Pv] = {}
+        self._circuits: dict[Address, Circuit] = {}
+        self._failures: dict[Address, int] = {}
+        self._not_before: dict[Address, float] = {}
+        self._said: dict[Address, str] = {}
+        self._closed = False
 
     async def __aenter__(self) -> Self:
+        if self._search is not None:
+            await self._search.open()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._context is None:
-            return
-        await _end([*self._context._tasks.tasks, *self._context.broadcaster._tasks.tasks])
-        await self._context.disconnect()
+        self._closed = True
+        if self._search is not None:
+            await self._search.close()
+        for pv in self._pvs.values():
+            pv.forget()
+        await asyncio.gather(*(circuit.close() for circuit in list(self._circuits.values())))
 
-    def watch(self, name: str, on_reading: Callable[[Reading], None]) -> Watch:
+    def watch(self, name: str, on_reading: Callable[[Reading], None], mask: Mask = Mask.VALUE | Mask.ALARM) -> Watch:
         """Call `on_reading` in the event loop for every event of a PV, and with `connected` False when it goes away.
 
         It comes back by itself; its first event then is the PV's present value, which may be one that was seen before.
+        Where the server gives no value because we may not read, the status is READ_ACCESS.
+
+        Args:
+            name: the PV.
+            on_reading: must not wait; what it raises is logged.
+            mask: which events.
+
+        Raises:
+            ValueError: the name cannot be one.
         """
-        watch = Watch(self, name, on_reading)
+        pv = self._pv(name)
+        watch = Watch(pv, on_reading, mask)
         self.watches.add(watch)
-        self._begin(watch.start(self._used()))
+        pv.watch(watch)
         return watch
 
     def end(self, watch: Watch) -> None:
         """Close a watch without waiting for it."""
-        self._begin(watch.close())
-
-    def _used(self) -> Context:
-        if self._context is None:
-            self._context = Context()
-        return self._context
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        watch.end()
 
     async def get(self, name: str, timeout: float = 5.0) -> Reading:
         """Read a PV once.
 
         Raises:
             TimeoutError: it was not found, or did not answer, within `timeout` seconds.
+            PermissionError: the server does not let us read; the text says why.
         """
-        (pv,) = await self._used().get_pvs(name)
-        try:
-            async with asyncio.timeout(timeout):
-                return read_response(await pv.read(data_type="time", data_count=0, timeout=None))
-        except TimeoutError:
-            raise TimeoutError(f"PV {name} did not answer within {timeout:g} s") from None
+        channel, answer = await self._read(name, TIME, timeout)
+        message = answer.message
+        begin = len(answer.frame) - message.payload_size
+        return read_value(
+            int(message.data_type),
+            message.data_count,
+            answer.frame,
+            begin,
+            message.payload_size,
+            array=channel.count != 1,
+        )
+
+    async def metadata(self, name: str, timeout: float = 5.0) -> Metadata:
+        """Read what the server tells about a PV: unit, precision, limits, labels of states.
+
+        Raises:
+            TimeoutError: it was not found, or did not answer, within `timeout` seconds.
+            PermissionError: the server does not let us read; the text says why.
+        """
+        channel, answer = await self._read(name, CTRL, timeout, count=1)
+        told = None if channel.kind == STRING else answer.message.metadata
+        return read_metadata(channel.kind, channel.count, channel.writable, told)
 
     async def put(self, name: str, value: Any, timeout: float = 5.0) -> None:
         """Put a value and wait until it is confirmed.
 
+        Args:
+            name: the PV.
+            value: a number, text (also the label of a state), or a sequence of numbers.
+            timeout: s.
+
         Raises:
-            TimeoutError: no confirmation came.
+            TimeoutError: no confirmation came; whether it was carried out is not known.
             PermissionError: the put was refused; the text says why.
+            ValueError: the value is none that can be put.
         """
-        (pv,) = await self._used().get_pvs(name)
-        try:
-            async with asyncio.timeout(timeout):
-                response = await pv.write([value], timeout=None)
-        except TimeoutError:
-            raise TimeoutError(f"put of {name} was not confirmed within {timeout:g} s") from None
-        if not response.status.success:
-            raise PermissionError(f"put of {name} was refused: {response.status.description}")
+        async with self._within(timeout, f"put of {name} was not confirmed"), self._open(name) as pv:
+            channel = await pv.opened_channel()
+            try:
+                answer = await channel.circuit.write(channel, *wire_value(value, channel.kind))
+            except Lost as lost:
+                raise TimeoutError(f"put of {name} was not confirmed: {lost}") from None
+        if not answer.good:
+            raise PermissionError(f"put of {name} was refused: {answer.text}")
 
     async def answered(self, name: str, timeout: float = 0.5) -> str | None:
         """Say who answers a search for a PV ("host:port"), None if nobody does within `timeout` seconds."""
-        (pv,) = await self._used().get_pvs(name)
-        with contextlib.suppress(ca.CaprotoTimeoutError):
-            await pv.wait_for_search(timeout=timeout)
-            host, port = pv.circuit_manager.circuit.address
-            return f"{host}:{port}"
-        return None
+        try:
+            async with asyncio.timeout(timeout):
+                if self._search is None:
+                    async with self._open(name) as pv:
+                        return str((await pv.opened_channel()).circuit)
+                found: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
+                sought = self._search.seek(name, found.set_result)
+                try:
+                    host, port = await found
+                finally:
+                    self._search.drop(sought)
+                return f"{host}:{port}"
+        except TimeoutError:
+            return None
+
+    # Within
+
+    def _pv(self, name: str) -> Pv:
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        if not name.isprintable() or not 0 < len(name.encode()) <= LONGEST_NAME:
+            raise ValueError(f"{name!r} is not the name of a PV")
+        if name not in self._pvs:
+            self._pvs[name] = Pv(self, name)
+        return self._pvs[name]
+
+    @asynccontextmanager
+    async def _open(self, name: str) -> AsyncIterator[Pv]:
+        pv = self._pv(name)
+        pv.users += 1
+        try:
+            pv.seek()
+            yield pv
+        finally:
+            pv.users -= 1
+            pv.rest()
+
+    @asynccontextmanager
+    async def _within(self, timeout: float, what: str) -> AsyncIterator[None]:
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"{what} within {timeout:g} s") from None
+
+    async def _read(self, name: str, family: int, timeout: float, count: int = 0) -> tuple[Channel, Answer]:
+        async with self._within(timeout, f"PV {name} did not answer"), self._open(name) as pv:
+            while True:
+                channel = await pv.opened_channel()
+                try:
+                    answer = await channel.circuit.read(channel, family + channel.kind, count)
+                except Lost:
+                    continue  # it is searched again
+                break
+        if not answer.good:
+            raise PermissionError(f"PV {name} cannot be read: {answer.text}")
+        return channel, answer
+
+    def seek(self, pv: Pv) -> None:
+        """Find who serves a PV, and open it there."""
+        if self._closed or self._pvs.get(pv.name) is not pv or pv.channel is not None:
+            return
+        if self._search is None:
+            self.found(pv, self._pinned)
+        elif pv.sought is None:
+            pv.sought = self._search.seek(pv.name, lambda address: self.found(pv, address))
+        else:
+            self._search.seek_again(pv.sought)
+
+    def drop(self, pv: Pv) -> None:
+        """Forget a PV that nobody uses."""
+        if self._search is not None and pv.sought is not None:
+            self._search.drop(pv.sought)
+        if self._pvs.get(pv.name) is pv:  # it may have been watched anew meanwhile
+            del self._pvs[pv.name]
+
+    def found(self, pv: Pv, address: Address | None) -> None:
+        """Open a PV at a server: at once, or after the pause that a server gets which loses its circuits."""
+        if self._closed or address is None or self._pvs.get(pv.name) is not pv or pv.channel is not None:
+            return
+        circuit = self._circuits.get(address)
+        if circuit is None:
+            loop = asyncio.get_running_loop()
+            pause = self._not_before.get(address, 0.0) - loop.time()
+            if pause > 0:
+                loop.call_later(pause, self.found, pv, address)
+                return
+            circuit = Circuit(address, self._names, self._silence, self._most, self._circuit_open, self._circuit_lost)
+            self._circuits[address] = circuit
+        pv.channel = circuit.open_channel(pv.name, pv)
+
+    def _circuit_open(self, circuit: Circuit) -> None:
+        log.debug("connected to %s", circuit)
+
+    def _circuit_lost(self, circuit: Circuit, reason: str) -> None:
+        address = circuit.address
+        self._circuits.pop(address, None)
+        if self._closed:
+            return
+        now = asyncio.get_running_loop().time()
+        if now - circuit.born < STEADY:
+            failures = self._failures[address] = self._failures.get(address, 0) + 1
+            self._not_before[address] = now + min(PAUSE * 2 ** min(failures, 10), LONGEST_PAUSE)
+        else:
+            self._failures.pop(address, None)
+            self._said.pop(address, None)
+        channels = list(circuit.channels.values())
+        if self._said.get(address) != reason:
+            self._said[address] = reason
+            log.warning("%s: %s; %d PVs are searched again", circuit, reason, len(channels))
+        for channel in channels:
+            channel.owner.gone(channel)
 
 
-async def _end(tasks: list[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they have ended: caproto uses `asyncio.wait_for`, which in Python 3.11 may lose a cancel."""
-    while tasks := [task for task in tasks if not task.done()]:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks, timeout=0.1)
+def _address(server: str, default_port: int) -> Address:
+    host, _, port = server.partition(":")
+    if not host or (port and not port.isdigit()):
+        raise ValueError(f"{server!r} is not host:port")
+    return host, int(port or default_port)
 
 
-def read_response(response: Any) -> Reading:
-    """Give a caproto response of a TIME type as a Reading: text as str, one element as a scalar, else a numpy array."""
-    metadata = response.metadata
-    stamp = metadata.stamp
-    never = stamp.secondsSinceEpoch == stamp.nanoSeconds == 0  # 1990: a PV that has had no value yet
-    time_ns = 0 if never else (stamp.secondsSinceEpoch + EPICS_EPOCH) * NS + stamp.nanoSeconds
-    return Reading(
-        _value(response), time_ns, Severity(metadata.severity), Status(metadata.status), connected=True, local=False
-    )
-
-
-def _value(response: Any) -> Any:
-    data, kind = response.data, ca.native_type(response.data_type)
-    if kind == ChannelType.CHAR:
-        return bytes(data).split(b"\0")[0].decode(errors="replace")
-    if kind == ChannelType.STRING:
-        return data[0].decode(errors="replace") if len(data) else ""
-    return data[0].item() if len(data) == 1 else data
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in containers
+        return str(os.getuid())
