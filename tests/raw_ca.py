@@ -222,9 +222,9 @@ class RawClient:
     def channel(self, name: str, cid: int = 0) -> int:
         """Open a channel; give the server's id of it."""
         self.send(create(name, cid))
-        reply = self.until(Command.CREATE_CHAN, Command.CREATE_CH_FAIL)
+        while (reply := self.until(Command.CREATE_CHAN, Command.CREATE_CH_FAIL)).parameter1 != cid:
+            pass
         assert reply.command == Command.CREATE_CHAN, f"{name} was not created"
-        assert reply.parameter1 == cid
         return reply.parameter2
 
     def channels(self, names: list[str]) -> list[int]:

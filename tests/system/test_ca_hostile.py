@@ -390,10 +390,10 @@ def test_clients_of_the_field_do_not_notice(server, library):
     ):
         witness.line("watching")
         stuck.send(*(raw_ca.subscribe(sid, number) for number, sid in enumerate(stuck.channels(server.names()))))
-        for said in MALFORMED.values():
+        for said, malformed in MALFORMED.items():
             with server.client() as hostile:
-                hostile.send(said(hostile.channel(server.names()[0])))
-                assert hostile.closed()
+                hostile.send(malformed(hostile.channel(server.names()[0])))
+                assert hostile.closed(), said
         for _ in range(200):
             server.client().vanish()
         with server.client() as hostile:
