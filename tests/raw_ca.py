@@ -121,15 +121,11 @@ def put(sid: int, *values: float | str, ioid: int = 0, command: int = Command.WR
         data_type, payload = Type.STRING, b"".join(value.encode().ljust(40, b"\0") for value in values)
     else:
         data_type, payload = Type.DOUBLE, struct.pack(f">{len(values)}d", *values)
-    return message(
-        command, padded(payload), data_type=data_type, count=len(values), parameter1=sid, parameter2=ioid
-    )
+    return message(command, padded(payload), data_type=data_type, count=len(values), parameter1=sid, parameter2=ioid)
 
 
 def search(name: str | bytes, cid: int, *, reply: int = 5) -> bytes:
-    return message(
-        Command.SEARCH, text(name), data_type=reply, count=MINOR_VERSION, parameter1=cid, parameter2=cid
-    )
+    return message(Command.SEARCH, text(name), data_type=reply, count=MINOR_VERSION, parameter1=cid, parameter2=cid)
 
 
 def messages(buffer: bytearray) -> Iterator[Message]:

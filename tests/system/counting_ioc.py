@@ -1,8 +1,8 @@
 """A process whose PVs count, for clients that misbehave: `python -m tests.system.counting_ioc T: [--rate 100]`.
 
-`PV0` .. `PV99` count up by 1 at each post; `ARRAY` (100,000 float64) begins with its own count, 10 times a second; `SET`
-takes 0 .. 100, `SLOW` the same after half a second; `TEXT` is long text. A number on stdin shifts the clock of the posts by so many
-seconds.
+`PV0` .. `PV99` count up by 1 at each post; `ARRAY` (100,000 float64) begins with its own count, 10 times a second;
+`SET` takes 0 .. 100, `SLOW` the same after half a second; `TEXT` is long text. A number on stdin shifts the clock of
+the posts by so many seconds.
 """
 
 import argparse

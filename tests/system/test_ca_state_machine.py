@@ -6,14 +6,22 @@
 import os
 import subprocess
 
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests import raw_ca
 from tests.processes import Process, ca_environment, free_port, random_prefix, wait_for
-from tests.raw_ca import NORMAL, Command, RawClient, Witness
+from tests.raw_ca import Command, RawClient, Witness
 
 EXAMPLES = int(os.environ.get("CA_EXAMPLES", "250"))
 KEPT = 15.0  # MB that the server may have more at the end than after its first clients
