@@ -40,10 +40,10 @@ test: check
 	$(BIN)/python -m pytest
 
 bench: .venv/.tools
-	@for file in tests/benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
 
 soak: .venv/.tools
-	$(BIN)/python tests/soak/pmu_stream.py --minutes $(MINUTES)
+	$(BIN)/python -m tests.soak.pmu_stream --minutes $(MINUTES)
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

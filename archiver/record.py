@@ -8,72 +8,21 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from archiver.rows import RowFollower
+from archiver.row_recorder import RowRecorder
 from archiver.sinks.csv_files import CsvFiles
 from archiver.sinks.folder import Folder, FolderTaken
 from iocs import log as logs
 from iocs.ca.client import Client, Watch
 from iocs.config import Site
-from iocs.signals import Catalogue, Reading, Severity
+from iocs.signals import Catalogue, Reading
 from iocs.state import State, StateError
 
 log = logging.getLogger(__name__)
 
-RETRY_EVERY = 5.0  # s between attempts while a folder does not take rows, and between readings of a missing catalogue
+READ_WITHIN = 5.0  # s for reading a catalogue again
 FOUND_WITHIN = 5.0  # s after which it is said that a device was not found
 CLOSE_WITHIN = 2.0  # s for telling the servers at the end
 COUNTS_EVERY = 60.0  # s between lines with the counts
-
-
-class RowRecorder:
-    """One row PV with its files and the task that writes them."""
-
-    def __init__(self, pv: str, files: CsvFiles, write_every: float) -> None:
-        self.files = files
-        self.follower = RowFollower(pv, files.add)
-        self._write_every = write_every
-        self._wake = asyncio.Event()
-        self._connected = False
-
-    def on_reading(self, reading: Reading) -> None:
-        """Take an event of the row PV. Loss of the link or of the device writes what is held at once."""
-        if reading.connected is not self._connected:
-            self._connected = reading.connected
-            if reading.connected:
-                log.info("%s: connected", self.follower.pv)
-            else:
-                log.warning("%s: the link is lost; what is held is written now", self.follower.pv)
-        if not reading.connected:
-            self.follower.forget()
-            self._wake.set()
-        elif not self.follower.receive(reading.value) and reading.severity is Severity.INVALID:
-            self._wake.set()
-
-    async def write(self) -> None:
-        """Write every so often, in a thread, so that a slow disk never keeps us from listening. Never ends."""
-        while True:
-            try:
-                async with asyncio.timeout(
-                    min(self._write_every, RETRY_EVERY) if self.files.fault else self._write_every
-                ):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
-            await asyncio.to_thread(self.files.write)
-
-    def counts(self) -> str:
-        """Say what became of the rows."""
-        row, files = self.follower, self.files
-        text = f"{row.rows} rows, {files.written} written, {files.held} held, {row.missed} missing in {row.gaps} gaps"
-        rest = {
-            "waiting for their catalogue": row.waiting,
-            "repeats": row.repeats + files.repeated,
-            "dropped": files.dropped,
-            "refused": row.refused,
-            "malformed": row.malformed,
-        }
-        return ", ".join([text, *(f"{count} {word}" for word, count in rest.items() if count)])
 
 
 class DeviceRecorder:
@@ -293,7 +242,7 @@ class Recorder:
 
     async def _read(self, device: DeviceRecorder) -> None:
         try:
-            reading = await self._client.get(device.pvs, RETRY_EVERY)
+            reading = await self._client.get(device.pvs, READ_WITHIN)
         except TimeoutError as error:
             log.warning("%s", error)
             return

@@ -93,9 +93,7 @@ def _check(options: argparse.Namespace) -> int:
             mistakes.append(f'[[device]] "{device.name}": {error}')
     if mistakes:
         raise config.ConfigError(site.path, mistakes)
-    print(
-        f"{site.path}: {len(site.devices)} devices ({', '.join(device.name for device in site.devices)}), no mistakes"
-    )
+    print(f"{site.path}: no mistakes; devices: {', '.join(device.name for device in site.devices) or 'none'}")
     return 0
 
 

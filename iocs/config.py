@@ -154,6 +154,13 @@ class CsvTable(Table):
         description="[archive.csv.row.NAME]: the same keys for one row. NAME: its device, or its PV less the prefix.",
     )
 
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str | None) -> str | None:
+        if name and "/" in name:
+            raise ValueError("is the beginning of a file name, without '/'; the folder is the key directory")
+        return name
+
     @field_validator("value_digits")
     @classmethod
     def _value_digits(cls, digits: int | str) -> int | str:

@@ -205,6 +205,11 @@ class Device:
         return self.settings.lost_after or 3.0
 
     @property
+    def online(self) -> bool:
+        """Whether good data have come since the last loss."""
+        return self._life is Life.ONLINE
+
+    @property
     def catalogue(self) -> Catalogue:
         """What the device serves now."""
         signals = tuple(self._signals.values())
@@ -396,7 +401,9 @@ class Device:
         self._signals = wanted
         columns = {row.name: tuple(signal.name for signal in row.signals) for row in rows(wanted.values())}
         self._server.withdraw([self.prefix + name for name in self._rows if name not in columns])
-        new += [Signal(name, count=ROW_COUNT, doc=f"Row {name}") for name in columns if name not in self._rows]
+        new += [
+            Signal(name, count=ROW_COUNT, doc=f"Row {name}", queued=True) for name in columns if name not in self._rows
+        ]
         self._rows = columns
         self._server.serve(self.prefix, new, self.handle_put)
         told = json.loads(self.catalogue.to_json())

@@ -24,7 +24,7 @@ PORT = 4712
 MINOR = Severity.MINOR
 GOOD = Severity.NO_ALARM
 
-_ERRORS = ("Good", "PMU error, no data", "Test mode", "PMU error")
+_ERRORS = ("Good", "PMU error (no data)", "Test mode", "PMU error")
 _TRIGGERS = (
     "Manual",
     "Magnitude low",
@@ -65,7 +65,7 @@ _TQ = (
     "Undefined 14",
     "Clock failure",
 )
-_LEAP = ("None", "Pending, added", "Pending, deleted", "Occurred, added", "Occurred, deleted")
+_LEAP = ("None", "Pending (added)", "Pending (deleted)", "Occurred (added)", "Occurred (deleted)")
 
 # Values with these make no statement about the network; see C37.118.2-2011, table 7.
 _NOT_LOCKED = 0x0F
@@ -196,6 +196,8 @@ class PMU(Device):
                     case Configured():
                         self._configure(event.configuration)
                     case Lost():
+                        if self.online:
+                            self._count(client, time.monotonic())
                         self.lost(event.reason)
                     case Connected():
                         pass
@@ -218,7 +220,7 @@ class PMU(Device):
             f"{configuration.data_rate}/s" if configuration.data_rate > 0 else f"one each {-configuration.data_rate} s"
         )
         self.identify(f"{pmu.station} (IDCODE {pmu.idcode}), {len(pmu.phasors)} phasors, {rate}, {pmu.nominal} Hz")
-        self.reshape(_shape(configuration))
+        self.reshape(shape_of(configuration))
 
     def _take(self, frame: DataFrame, arrival_ns: int, client: Client) -> None:
         """Post a frame: all of it as ROW, and as single values as often as `scalar_rate` allows or status asks."""
@@ -246,6 +248,8 @@ class PMU(Device):
     def _count(self, client: Client, now: float) -> None:
         counts = client.counts
         since, frames_then = self._counted
+        if now == since:
+            return
         self._counted = (now, counts.frames)
         self.post(
             time.time_ns(),
@@ -373,7 +377,7 @@ def _configuration(shape: str | None) -> Configuration | None:
     return message if isinstance(message, Configuration) else None
 
 
-def _shape(configuration: Configuration) -> str:
+def shape_of(configuration: Configuration) -> str:
     """Give a configuration as what is kept: the CFG-2 frame without the instant at which it was sent."""
     timeless = replace(configuration, type=FrameType.CFG2, soc=0, fracsec=0, tq=TimeQuality(0))
     return frames.encode(timeless).hex()

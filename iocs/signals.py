@@ -8,11 +8,13 @@ A `Signal` is the one declaration of a quantity; PV, screen, dashboard, archive 
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, fields, replace
 from enum import Enum, IntEnum, StrEnum
 from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 Value = float | int | str | Sequence[float]
 
@@ -134,6 +136,9 @@ class Signal:
         level: who may put.
         group: heading under which screens show it.
         row: name of the row that it is a column of, empty for none.
+        mdel: a change by no more than this sends no event (scalars); below 0 every post does.
+        adel: the same for archivers that ask for LOG events.
+        queued: a slow client gets every post of some seconds, not only the newest one.
     """
 
     name: str
@@ -151,6 +156,9 @@ class Signal:
     level: Level = Level.OPERATOR
     group: str = ""
     row: str = ""
+    mdel: float = 0.0
+    adel: float = 0.0
+    queued: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a declaration that could not be served."""
@@ -354,9 +362,13 @@ def acceptable(signal: Signal, value: Any) -> Any:
         Refused: it is not a value of the kind, not finite, beyond the limits, or none of the states.
     """
     if signal.kind in (Kind.STR, Kind.TEXT):
-        return str(value)
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return _text(signal, value)
+    if isinstance(value, Sized) and not isinstance(value, str | bytes):
+        if signal.count > 1:
+            return _array(signal, value)
         raise Refused(f"one value is needed, not {len(value)}")
+    if signal.count > 1:
+        return _array(signal, (value,))
     if signal.kind is Kind.ENUM:
         return _state(signal, value)
     try:
@@ -377,12 +389,38 @@ def acceptable(signal: Signal, value: Any) -> Any:
     return number
 
 
+def _text(signal: Signal, value: Any) -> str:
+    if isinstance(value, Sized) and not isinstance(value, str):
+        raise Refused(f"one text is needed, not {len(value)} values")
+    size, most = len(str(value).encode(errors="replace")), TEXT_BYTES if signal.kind is Kind.TEXT else STR_BYTES
+    if size > most:
+        raise Refused(f"the text has {size} bytes, at most {most} fit")
+    return str(value)
+
+
+def _array(signal: Signal, values: Any) -> Any:
+    if len(values) > signal.count:
+        raise Refused(f"{len(values)} elements are given, at most {signal.count} fit")
+    try:
+        numbers = np.asarray(values, "i4" if signal.kind is Kind.INT else "f8")
+    except (TypeError, ValueError, OverflowError):
+        raise Refused("not all elements are numbers") from None
+    low, high = signal.limits or (-math.inf, math.inf)
+    if not np.isfinite(numbers).all():
+        raise Refused("not all elements are values that can be set")
+    if len(numbers) and not low <= numbers.min() <= numbers.max() <= high:
+        raise Refused(f"not all elements are within {low:g} .. {high:g} {signal.unit}".rstrip())
+    return numbers
+
+
 def _state(signal: Signal, value: Any) -> int:
     if isinstance(value, str) and value in signal.states:
         return signal.states.index(value)
     try:
         state = int(value)
-    except (TypeError, ValueError):
+        if not isinstance(value, str) and state != value:
+            state = -1
+    except (TypeError, ValueError, OverflowError):
         state = -1
     if not 0 <= state < len(signal.states):
         choices = ", ".join(f"{number} = {label}" for number, label in enumerate(signal.states))

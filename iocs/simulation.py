@@ -22,7 +22,12 @@ def simulator(module: str, arguments: Sequence[str] = (), *, timeout: float = 20
     """
     command = [sys.executable, "-m", module, *arguments]
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, preexec_fn=_end_with_parent
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for us: we end the simulator when we have let go of it
+        preexec_fn=_end_with_parent,
     )
     try:
         yield _address(process, module, timeout)

@@ -114,7 +114,7 @@ def _lock(directory: Path, name: str) -> int:
         holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(handle)
         raise StateError(
-            f"{name} is already run by process {holder}: one box has one owner; stop that one first ({path})"
+            f"{name} is already run by process {holder}, and there can be one owner only; stop that one first ({path})"
         ) from None
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
@@ -133,6 +132,4 @@ def _announcement(site: config.Site, server: Server, devices: Sequence[Device], 
     where = f"{', '.join(server.interfaces)} port {server.port}"
     lines = [f"{site.name}: serving {names} on {where}, {len(server.names)} PVs{', on simulators' if sim else ''}"]
     lines.append(f"try: caget {devices[0].prefix}ONLINE")
-    if not os.environ.get("EPICS_CA_ADDR_LIST"):
-        lines.append("clients on this host need: export EPICS_CA_ADDR_LIST=127.0.0.1 EPICS_CA_AUTO_ADDR_LIST=NO")
     return lines

@@ -15,6 +15,7 @@ class AppendFile:
         self.path = path
         self._fd = fd
         self._torn_after: int | None = None  # size to cut back to, when cutting failed
+        self._named = False  # whether the disk has the name too
 
     @classmethod
     def create(cls, folder: Path, stem: str, suffix: str) -> Self:
@@ -31,12 +32,6 @@ class AppendFile:
             except FileExistsError:
                 number += 1
                 continue
-            try:
-                sync_folder(folder)
-            except OSError:
-                os.close(fd)
-                path.unlink()
-                raise
             return cls(path, fd)
 
     @property
@@ -82,12 +77,19 @@ class AppendFile:
         self._torn_after = None
 
     def sync(self) -> None:
-        """Wait until the disk has what was written.
+        """Wait until the disk has what was written, and the name of the file.
 
         Raises:
             OSError: the disk failed.
         """
         os.fsync(self._fd)
+        if not self._named:
+            sync_folder(self.path.parent)
+            self._named = True
+
+    def abandon(self) -> None:
+        """Close a file that is not in its place any more."""
+        os.close(self._fd)
 
     def close(self) -> None:
         """Sync and close; the descriptor is gone whatever happens.
@@ -96,7 +98,7 @@ class AppendFile:
             OSError: the disk failed.
         """
         try:
-            os.fsync(self._fd)
+            self.sync()
         finally:
             os.close(self._fd)
 

@@ -24,7 +24,7 @@ from iocs.signals import Row
 
 log = logging.getLogger(__name__)
 
-HELD_BYTES = 64 << 20  # about 2 hours of 8 phasors at 50 frames/s
+HELD_BYTES = 64 << 20  # an hour and a half of 8 phasors at 50 frames/s
 SYNC_EVERY = 5.0  # s: with `write_every`, the most that a power cut can cost
 
 
@@ -229,7 +229,7 @@ class CsvFiles:
         if part.file and not part.file.in_place():
             log.warning("%s: %s is gone from its place; going on in a new file", self.name, part.file.path)
             part.file, gone = None, part.file
-            gone.close()
+            gone.abandon()
         with self._held:
             count = len(part.lines)
             lines = b"".join(part.lines)

@@ -1,1 +1,4 @@
-"""Channel Access, the only room that imports caproto. `server`: signals as PVs.  `client`: watching anybody's PVs."""
+"""Channel Access: the only place that knows caproto."""
+
+EPICS_EPOCH = 631152000  # s: 1990-01-01 in Unix time, from which Channel Access counts
+NS = 1_000_000_000

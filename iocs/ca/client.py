@@ -12,7 +12,7 @@ import caproto as ca
 from caproto import ChannelType
 from caproto.asyncio.client import Context
 
-from iocs.ca.pvs import EPICS_EPOCH, NS
+from iocs.ca import EPICS_EPOCH, NS
 from iocs.signals import Reading, Severity, Status
 
 NOTHING = Reading(None, 0, Severity.INVALID, Status.UDF, connected=False, local=False)

@@ -199,8 +199,8 @@ def test_every_possible_status_word_can_be_served():
 
 
 def test_the_saved_shape_does_not_depend_on_when_the_configuration_was_sent():
-    from iocs.pmu import _shape
+    from iocs.pmu import shape_of
 
     later = replace(V3_CONFIGURATION, soc=1800000000, fracsec=5, tq=TimeQuality(3))
-    assert _shape(later) == _shape(V3_CONFIGURATION)
-    assert _shape(replace(V3_CONFIGURATION, data_rate=25)) != _shape(V3_CONFIGURATION)
+    assert shape_of(later) == shape_of(V3_CONFIGURATION)
+    assert shape_of(replace(V3_CONFIGURATION, data_rate=25)) != shape_of(V3_CONFIGURATION)

@@ -1,0 +1,12 @@
+"""The Channel Access server: signals served as PVs.
+
+caproto keeps sockets, tasks, hooks, filters and status codes; messages, subscriptions and encoding are our own, so that
+no client can hold up another one. Whoever serves says `serve`, `post`, `withdraw`.
+"""
+
+from iocs.ca.server.context import Access, Client, Counts, PutLog
+from iocs.ca.server.limits import Limits
+from iocs.ca.server.pv import Put
+from iocs.ca.server.server import Server
+
+__all__ = ["Access", "Client", "Counts", "Limits", "Put", "PutLog", "Server"]

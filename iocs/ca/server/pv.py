@@ -1,0 +1,318 @@
+"""One PV: a signal's value, time stamp and alarm, and who is to be told of its changes."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from iocs.ca.server import encoding
+from iocs.ca.server.encoding import CHAR, DOUBLE, ENUM, LONG, STRING, Form, Metadata
+from iocs.signals import STR_BYTES, TEXT_BYTES, Bad, Kind, Reading, Refused, Severity, Signal, Status, limit_alarm
+
+if TYPE_CHECKING:
+    from iocs.ca.server.channel import Channel, Subscription
+
+VALUE, LOG, ALARM, PROPERTY = 1, 2, 4, 8  # event masks (DBE_*)
+NATIVE = {Kind.FLOAT: DOUBLE, Kind.INT: LONG, Kind.ENUM: ENUM, Kind.STR: STRING, Kind.TEXT: CHAR}
+STRAY_COUNT = 1024  # elements that are decoded of any put, for a refusal in the device's own words
+LIMIT_STATUSES = (Status.HIHI, Status.HIGH, Status.LOLO, Status.LOW)
+
+# (name of the PV, value, who) -> nothing, or Refused
+Put = Callable[[str, Any, str], Awaitable[None]]
+Judged = tuple[Any, Severity, Status]
+
+
+class Pv:
+    """A served signal.
+
+    Attributes:
+        name: whole name of the PV.
+        put: carries out a client's put; None where nothing may be put.
+        value: number, state number, text, or a sequence of numbers; UDF and INVALID until the first post.
+        time_ns: when it was taken, ns since 1970; 0 before the first post.
+        subscriptions: of clients, by the form that they want.
+        channels: that clients have open on it.
+        fields: its fields that somebody has asked for.
+    """
+
+    __slots__ = (
+        "_cache",
+        "_judge",
+        "_logged",
+        "_posted",
+        "_turn",
+        "channels",
+        "connected",
+        "fields",
+        "name",
+        "native",
+        "put",
+        "severity",
+        "signal",
+        "status",
+        "subscriptions",
+        "time_ns",
+        "value",
+        "watchers",
+    )
+
+    def __init__(self, name: str, signal: Signal, put: Put | None = None) -> None:
+        self.name = name
+        self.signal = signal
+        self.put = put
+        self.native = NATIVE[signal.kind]
+        self.value: Any = [] if signal.count > 1 else UNKNOWN[signal.kind]
+        self.time_ns = 0
+        self.severity: int = Severity.INVALID
+        self.status: int = Status.UDF
+        self.connected = True
+        self.subscriptions: dict[Form, list[Subscription]] = {}
+        self.channels: set[Channel] = set()
+        self.fields: dict[str, Pv] = {}
+        self.watchers: list[Callable[[Reading], None]] = []
+        self._judge = _array if signal.count > 1 else JUDGES[signal.kind]
+        self._posted = self._logged = self.value
+        self._cache: dict[Form, tuple[int, bytes | bytearray]] = {}
+        self._turn: asyncio.Lock | None = None
+
+    @property
+    def writable(self) -> bool:
+        """Whether clients may put at all."""
+        return self.put is not None and self.signal.writable
+
+    @property
+    def reading(self) -> Reading:
+        """The newest reading."""
+        return Reading(self.value, self.time_ns, Severity(self.severity), Status(self.status), self.connected)
+
+    @property
+    def size(self) -> int:
+        """Most elements that the value may have."""
+        return TEXT_BYTES if self.native == CHAR else self.signal.count
+
+    @property
+    def metadata(self) -> Metadata:
+        """Unit, precision, limits and states, as the signal declares them."""
+        return metadata(self.signal)
+
+    # What whoever serves does
+
+    def post(self, posted: Any, time_ns: int) -> None:
+        """Take a value or `Bad` as the newest one, and tell whoever is to know. An array is the PV's own from here on.
+
+        Raises:
+            ValueError, TypeError: it is not of the signal's kind.
+        """
+        value, severity, status = self._judge(self, posted)
+        flags = 0
+        if severity != self.severity or status != self.status:
+            self.severity, self.status = severity, status
+            flags = VALUE | LOG | ALARM
+            self._posted = self._logged = value
+        elif self.native in (DOUBLE, LONG) and self.signal.count == 1:
+            if moved(value, self._posted, self.signal.mdel):
+                flags = VALUE
+                self._posted = value
+            if moved(value, self._logged, self.signal.adel):
+                flags |= LOG
+                self._logged = value
+        elif self.signal.count > 1 or value != self.value:
+            flags = VALUE | LOG
+        self.value, self.time_ns = value, time_ns
+        if self._cache:
+            self._cache.clear()
+        if flags:
+            self._tell(flags)
+
+    def invalidate(self, status: int) -> None:
+        """Make the PV INVALID with its last value and stamp."""
+        if (self.severity, self.status) != (Severity.INVALID, status):
+            self.severity, self.status = Severity.INVALID, status
+            self._cache.clear()
+            self._tell(VALUE | LOG | ALARM)
+
+    def disconnect(self) -> None:
+        """Say that the PV is no longer served: to its clients, and to the watchers in this process."""
+        self.connected = False
+        for pv in (self, *self.fields.values()):
+            for channel in tuple(pv.channels):
+                channel.disconnect()
+        self.severity, self.status = Severity.INVALID, Status.COMM
+        self._tell_watchers()
+
+    def refresh(self) -> None:
+        """Bring the value up to date before it is read; a signal's value always is."""
+
+    def encoded(self, form: Form) -> tuple[int, bytes | bytearray]:
+        """Give number of elements and body in a form, encoded once for all who want it.
+
+        Raises:
+            ValueError: the value cannot be given so.
+        """
+        whole = self._cache.get(form)
+        if whole is None:
+            if form.now:  # the time of sending is another one at the next event
+                return encoding.encode(self, form, time.time_ns())
+            whole = self._cache[form] = encoding.encode(self, form)
+        return whole
+
+    # What a client's put comes to
+
+    async def carry_out(self, value: Any, by: str) -> None:
+        """Carry out a put; those to one PV are serial, in order of arrival.
+
+        Raises:
+            Refused: it was not carried out; the text says why.
+        """
+        if self.put is None:
+            raise Refused(f"{self.name} cannot be put")
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        async with self._turn:
+            await self.put(self.name, value, by)
+
+    async def settled(self) -> None:
+        """Wait until the puts that are under way have been carried out."""
+        if self._turn is not None:
+            async with self._turn:
+                pass
+
+    def understood(self, native: int, count: int, body: bytes) -> Any:
+        """Give what a client sent as a plain value; what is not of our kind is given as it came, for refusal.
+
+        Raises:
+            Refused: it is no value at all, or far too many.
+        """
+        if not 0 < count <= max(self.size, STRAY_COUNT):
+            raise Refused(f"{count} elements are given, at most {self.size} fit")
+        try:
+            values = encoding.decode(native, count, body)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        if self.native in (STRING, CHAR):
+            if native == CHAR:
+                return encoding.characters(values)
+            if count == 1:
+                return str(values[0])
+        if self.signal.count == 1 and count == 1:
+            return values[0] if isinstance(values, list) else values[0].item()
+        return values if native != CHAR else values.tolist()
+
+    # Within
+
+    def _tell(self, flags: int) -> None:
+        for form, subscriptions in self.subscriptions.items():
+            whole: Any = None
+            for subscription in subscriptions:
+                if subscription.mask & flags and (
+                    subscription.deadband is None or subscription.passes(self.value, flags)
+                ):
+                    if whole is None:
+                        try:
+                            whole = self.encoded(form)
+                        except ValueError:
+                            whole = False
+                    if whole:
+                        subscription.push(whole)
+                    else:
+                        subscription.fail()
+        if self.watchers:
+            self._tell_watchers()
+        if flags & ALARM:
+            for field in tuple(self.fields.values()):
+                field.refresh()
+
+    def _tell_watchers(self) -> None:
+        reading = self.reading
+        for on_reading in tuple(self.watchers):
+            on_reading(reading)
+
+
+def moved(value: float, old: float, deadband: float) -> bool:
+    """Whether a number differs by more than the deadband; from or to NaN it always does. Below 0: every post does."""
+    if value == old:
+        return deadband < 0
+    return not abs(value - old) <= deadband and (value == value or old == old or deadband < 0)
+
+
+def metadata(signal: Signal) -> Metadata:
+    """Give what clients show beside a signal's value."""
+    if signal.kind is Kind.ENUM:
+        return Metadata(states=signal.states)
+    if signal.kind in (Kind.STR, Kind.TEXT):
+        return Metadata()
+    low, high = signal.limits or (0.0, 0.0)
+    control = (high, low) if signal.writable else (0.0, 0.0)
+    alarms = signal.alarms
+    levels = (alarms.hihi, alarms.high, alarms.low, alarms.lolo) if alarms else (None,) * 4
+    # NaN where no limit is set, as EPICS records tell it
+    limits = (high, low, *(math.nan if level is None else level for level in levels), *control)
+    return Metadata(signal.unit, signal.precision if signal.kind is Kind.FLOAT else 0, (), limits)
+
+
+# How a posted value is judged, kind by kind; a float's way is the short one
+
+
+def _float(pv: Pv, posted: Any) -> Judged:
+    if posted.__class__ is not float:
+        if posted.__class__ is Bad:
+            return _bad(pv, posted)
+        posted = float(posted)
+    if posted != posted:
+        return posted, Severity.INVALID, Status.UDF
+    return _limited(pv, posted) if pv.signal.alarms else (posted, Severity.NO_ALARM, Status.NO_ALARM)
+
+
+def _int(pv: Pv, posted: Any) -> Judged:
+    return _bad(pv, posted) if posted.__class__ is Bad else _limited(pv, int(posted))
+
+
+def _limited(pv: Pv, value: float) -> Judged:
+    last = Status(pv.status) if pv.status in LIMIT_STATUSES else Status.NO_ALARM
+    return value, *limit_alarm(pv.signal.alarms, value, last)
+
+
+def _enum(pv: Pv, posted: Any) -> Judged:
+    """An Enum member becomes its place among the states."""
+    if posted.__class__ is Bad:
+        return _bad(pv, posted)
+    signal = pv.signal
+    state = signal.states.index(posted.name) if hasattr(posted, "name") else int(posted)
+    if not 0 <= state < len(signal.states):
+        raise ValueError(f"{pv.name}: {posted!r} is none of the states {signal.states}")
+    severity = signal.state_severities[state] if signal.state_severities else Severity.NO_ALARM
+    return state, severity, Status.STATE if severity else Status.NO_ALARM
+
+
+def _str(pv: Pv, posted: Any) -> Judged:
+    if posted.__class__ is Bad:
+        return _bad(pv, posted)
+    return str(posted), Severity.NO_ALARM, Status.NO_ALARM
+
+
+def _array(pv: Pv, posted: Any) -> Judged:
+    if posted.__class__ is Bad:
+        return _bad(pv, posted)
+    if len(posted) > pv.signal.count:
+        raise ValueError(f"{pv.name}: {len(posted)} elements are posted, at most {pv.signal.count} fit")
+    return posted, Severity.NO_ALARM, Status.NO_ALARM
+
+
+def _bad(pv: Pv, bad: Bad) -> Judged:
+    """A bad value: the last good one is kept if there is none; the worse of its own alarm and the given one counts."""
+    if bad.value is None:
+        return pv.value, bad.severity, bad.status
+    value, severity, status = pv._judge(pv, bad.value)
+    return (value, severity, status) if severity > bad.severity else (value, bad.severity, bad.status)
+
+
+JUDGES: dict[Kind, Callable[[Pv, Any], Judged]] = {
+    Kind.FLOAT: _float,
+    Kind.INT: _int,
+    Kind.ENUM: _enum,
+    Kind.STR: _str,
+    Kind.TEXT: _str,
+}
+UNKNOWN = {Kind.FLOAT: math.nan, Kind.INT: 0, Kind.ENUM: 0, Kind.STR: "", Kind.TEXT: ""}
+LONG_SIZE = STR_BYTES  # characters of a STR that `$` gives

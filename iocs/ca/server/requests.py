@@ -1,0 +1,280 @@
+"""What clients ask for, message by message (EPICS Base, Channel Access protocol specification, "Messages")."""
+
+import asyncio
+import contextlib
+import logging
+import struct
+import time
+from typing import TYPE_CHECKING, Any
+
+import caproto as ca
+
+from iocs.ca.server import encoding, wire
+from iocs.ca.server.channel import READ as MAY_READ
+from iocs.ca.server.channel import WRITE as MAY_WRITE
+from iocs.ca.server.channel import Channel, Subscription
+from iocs.ca.server.fields import record_type
+from iocs.signals import Refused
+
+if TYPE_CHECKING:
+    from iocs.ca.server.circuit import Circuit
+
+log = logging.getLogger(__name__)
+
+NO_READ = wire.code(ca.CAStatus.ECA_NORDACCESS)
+NO_WRITE = wire.code(ca.CAStatus.ECA_NOWTACCESS)
+# Never ECA_BADTYPE: its severity makes libca's tools abort
+GET_FAILED = wire.code(ca.CAStatus.ECA_GETFAIL)
+PUT_FAILED = wire.code(ca.CAStatus.ECA_PUTFAIL)
+BAD_COUNT = wire.code(ca.CAStatus.ECA_BADCOUNT)
+NO_MEMORY = wire.code(ca.CAStatus.ECA_ALLOCMEM)
+STRAY_COUNT = 256  # elements; clients may ask for so many of a scalar
+SETTLE = 0.02  # s; how long a get waits for the same channel's put, as caput reads back at once
+
+
+def _version(circuit: "Circuit", command: int, dtype: int, count: int, first: int, second: int, *rest: Any) -> None:
+    circuit.greeted = True
+    circuit.say(wire.version())
+
+
+def _name(
+    circuit: "Circuit", command: int, dtype: int, count: int, first: int, second: int, body: bytes, head: bytes
+) -> None:
+    name = wire.text(body)[:80]
+    if command == wire.USER:
+        circuit.user = name
+    else:
+        circuit.host = name
+    circuit.rights_changed()
+
+
+def _search(
+    circuit: "Circuit", command: int, dtype: int, count: int, cid: int, second: int, body: bytes, head: bytes
+) -> None:
+    """A client that uses us as its name server."""
+    context = circuit.context
+    address = context.search.address_for(circuit.peer[0])
+    if address is not None and context.exists(wire.text(body)):
+        circuit.say(wire.found(context.tcp_port, address, cid))
+    elif dtype == wire.REPLY_WANTED:
+        circuit.say(wire.HEADER.pack(wire.NOT_FOUND, 0, wire.REPLY_WANTED, wire.MINOR, cid, cid))
+
+
+def _create(
+    circuit: "Circuit", command: int, dtype: int, count: int, cid: int, second: int, body: bytes, head: bytes
+) -> None:
+    channel = circuit.new_channel(cid, wire.text(body))
+    if channel is None:
+        circuit.say(wire.HEADER.pack(wire.CREATE_FAILED, 0, 0, 0, cid, 0))
+        return
+    native, size = channel.shape
+    circuit.say(
+        wire.HEADER.pack(wire.ACCESS_RIGHTS, 0, 0, 0, cid, channel.rights)
+        + wire.message(wire.CREATE, 0, native, size, cid, channel.sid)
+    )
+
+
+def _clear(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, cid: int, *rest: Any) -> None:
+    channel = circuit.channel(sid)
+    channel.close()
+    circuit.say(wire.HEADER.pack(wire.CLEAR, 0, 0, 0, sid, channel.cid))
+
+
+def _events(circuit: "Circuit", command: int, *rest: Any) -> None:
+    circuit.events(command == wire.EVENTS_ON)
+
+
+def _echo(circuit: "Circuit", *rest: Any) -> None:
+    circuit.say(wire.HEADER.pack(wire.ECHO, 0, 0, 0, 0, 0))
+
+
+def _nothing(circuit: "Circuit", *rest: Any) -> None:
+    """READ_SYNC, obsolete."""
+
+
+def _subscribe(
+    circuit: "Circuit", command: int, dtype: int, count: int, sid: int, number: int, body: bytes, head: bytes
+) -> None:
+    channel = circuit.channel(sid)
+    (mask,) = struct.unpack_from(">H", body, 12)
+    if number in circuit.subscriptions:
+        raise wire.Malformed(f"subscription {number} is there already")
+    if len(circuit.subscriptions) >= circuit.limits.subscriptions:
+        circuit.context.counts.refused += 1
+        circuit.error(head, channel.cid, NO_MEMORY, f"at most {circuit.limits.subscriptions} subscriptions a client")
+    elif dtype > encoding.LAST_TYPE or not mask or count > max(channel.shape[1], STRAY_COUNT):
+        circuit.error(head, channel.cid, GET_FAILED, f"no events of type {dtype}, {count} elements, mask {mask}")
+    else:
+        Subscription(channel, number, mask, channel.form(dtype, count)).first()
+
+
+def _unsubscribe(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, number: int, *rest: Any) -> None:
+    subscription = circuit.subscriptions.get(number)
+    if subscription is None:
+        raise wire.Malformed(f"there is no subscription {number}")
+    subscription.close()
+    circuit.say(wire.message(wire.EVENT, 0, dtype, count, sid, number))
+
+
+def read(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, ioid: int, *rest: Any) -> None:
+    """Answer a get: at once, unless a put of the same channel is under way."""
+    channel = circuit.channel(sid)
+    if channel.puts:
+        circuit.context.server_tasks.create(_read_settled(circuit, channel, command, dtype, count, ioid))
+    else:
+        _answer_read(circuit, channel, command, dtype, count, ioid)
+
+
+async def _read_settled(circuit: "Circuit", channel: Channel, command: int, dtype: int, count: int, ioid: int) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE):
+            await channel.pv.settled()
+    if circuit.connected and channel.sid in circuit.channels:
+        _answer_read(circuit, channel, command, dtype, count, ioid)
+
+
+def _answer_read(circuit: "Circuit", channel: Channel, command: int, dtype: int, count: int, ioid: int) -> None:
+    pv = channel.pv
+    if not channel.rights & MAY_READ:
+        status, reason = NO_READ, "read access denied"
+    elif count > STRAY_COUNT and count > channel.shape[1]:
+        status, reason = BAD_COUNT, f"{channel.name} has at most {channel.shape[1]} elements"
+    else:
+        try:
+            pv.refresh()
+            if dtype <= encoding.LAST_TYPE:
+                length, body = pv.encoded(channel.form(dtype, count))
+            else:
+                length, body = 1, _special(channel, dtype)
+            first = wire.NORMAL if command == wire.READ_NOTIFY else channel.cid
+            circuit.out.append(wire.message(command, len(body), dtype, length, first, ioid))
+            circuit.out.append(body)
+            circuit.unread += len(body) + 16
+            if not circuit.scheduled:
+                circuit.schedule()
+            return
+        except ValueError as error:
+            status, reason = GET_FAILED, str(error)
+    if command == wire.READ_NOTIFY:
+        circuit.say(wire.message(command, 0, dtype, 0, status, ioid))
+    else:
+        head = wire.HEADER.pack(command, 0, dtype, min(count, 0xFFFF), channel.sid, ioid)
+        circuit.error(head, channel.cid, status, reason)
+
+
+def _special(channel: Channel, dtype: int) -> bytes:
+    pv = channel.pv
+    if dtype == encoding.CLASS_NAME:
+        return record_type(pv).encode().ljust(40, b"\0")
+    if dtype == encoding.STSACK_STRING:
+        text = pv.encoded(channel.form(encoding.STRING, 1))[1]
+        return struct.pack(">HHHH", pv.status, pv.severity, 1, 0) + bytes(text)
+    raise ValueError(f"there is no DBR type {dtype} to read")
+
+
+def refuse_oversize(
+    circuit: "Circuit", command: int, size: int, dtype: int, count: int, sid: int, ioid: int, head: bytes
+) -> bool:
+    """Refuse a put of far more than the PV holds before its body has come; say whether it was refused."""
+    channel = circuit.channel(sid)
+    most = channel.shape[1] if channel.address.long else channel.pv.size
+    room = max(most * encoding.SIZES[dtype % 7], SMALLEST_ROOM)
+    if size <= room:
+        return False
+    reason = f"{count} elements are given, at most {most} fit"
+    _note(circuit, channel, None, reason)
+    _answer_put(circuit, channel, command, dtype, count, ioid, head, PUT_FAILED, reason)
+    return True
+
+
+SMALLEST_ROOM = 16384  # bytes; so much is read of every put, for a refusal in the device's own words
+
+
+def _write(
+    circuit: "Circuit", command: int, dtype: int, count: int, sid: int, ioid: int, body: bytes, head: bytes
+) -> None:
+    channel = circuit.channel(sid)
+    if not channel.rights & MAY_WRITE:
+        reason = f"write access to {channel.name} denied"
+        _note(circuit, channel, None, reason)
+        _answer_put(circuit, channel, command, dtype, count, ioid, head, NO_WRITE, reason)
+        return
+    channel.puts += 1
+    circuit.puts += 1
+    circuit.context.server_tasks.create(_put(circuit, channel, command, dtype, count, ioid, body, head))
+
+
+async def _put(
+    circuit: "Circuit", channel: Channel, command: int, dtype: int, count: int, ioid: int, body: bytes, head: bytes
+) -> None:
+    """Carry out a put in a task of its own, so that no other client waits; it goes on if this client leaves."""
+    pv, value, reason = channel.pv, None, ""
+    old = pv.value
+    try:
+        value = pv.understood(dtype, count, body)
+        await pv.carry_out(value, f"{circuit.user or '?'}@{circuit.peer[0]}")
+    except Refused as error:
+        reason = str(error) or "refused"
+    except Exception as error:
+        log.exception("put of %s failed", channel.name)
+        reason = f"internal error: {type(error).__name__}: {error}"
+    finally:
+        circuit.put_ended(channel)
+    _note(circuit, channel, value, reason, old)
+    if circuit.connected and channel.sid in circuit.channels:
+        _answer_put(circuit, channel, command, dtype, count, ioid, head, PUT_FAILED if reason else wire.NORMAL, reason)
+
+
+def _note(circuit: "Circuit", channel: Channel, new: Any, reason: str, old: Any = None) -> None:
+    """Write a put into the put log, and count it if it was refused."""
+    context = circuit.context
+    context.counts.puts += 1
+    if reason:
+        context.counts.refused_puts += 1
+    if context.put_log is not None:
+        peer = f"{circuit.peer[0]}:{circuit.peer[1]}"
+        context.put_log.note(time.time_ns(), peer, circuit.user, channel.name, old, new, not reason, reason)
+
+
+def _answer_put(
+    circuit: "Circuit",
+    channel: Channel,
+    command: int,
+    dtype: int,
+    count: int,
+    ioid: int,
+    head: bytes,
+    status: int,
+    reason: str,
+) -> None:
+    """Answer a put. A refusal comes with its reason in an error message, which caput prints.
+
+    libca finds the channel of an error about a WRITE by the client's number in its last word; of one about a
+    WRITE_NOTIFY it would print nothing.
+    """
+    count = min(count, 0xFFFF)
+    if status != wire.NORMAL:
+        told = wire.HEADER.pack(wire.WRITE, 0, dtype, count, channel.sid, channel.cid)
+        circuit.error(told if command == wire.WRITE_NOTIFY else head, channel.cid, status, reason)
+    if command == wire.WRITE_NOTIFY:
+        circuit.say(wire.HEADER.pack(command, 0, dtype, count, status, ioid))
+
+
+HANDLERS = {
+    wire.VERSION: _version,
+    wire.EVENT: _subscribe,
+    wire.EVENT_CANCEL: _unsubscribe,
+    wire.READ: read,
+    wire.WRITE: _write,
+    wire.SEARCH: _search,
+    wire.EVENTS_OFF: _events,
+    wire.EVENTS_ON: _events,
+    wire.READ_SYNC: _nothing,
+    wire.CLEAR: _clear,
+    wire.READ_NOTIFY: read,
+    wire.CREATE: _create,
+    wire.WRITE_NOTIFY: _write,
+    wire.USER: _name,
+    wire.HOST: _name,
+    wire.ECHO: _echo,
+}

@@ -1,0 +1,57 @@
+"""Channel Access messages: numbers and headers (EPICS Base, caProto.h)."""
+
+import struct
+
+import caproto as ca
+
+VERSION, EVENT, EVENT_CANCEL, READ, WRITE, SEARCH = 0, 1, 2, 3, 4, 6
+EVENTS_OFF, EVENTS_ON, READ_SYNC, ERROR, CLEAR, BEACON, NOT_FOUND, READ_NOTIFY = 8, 9, 10, 11, 12, 13, 14, 15
+CREATE, WRITE_NOTIFY, USER, HOST, ACCESS_RIGHTS, ECHO, CREATE_FAILED, SERVER_DISCONNECT = 18, 19, 20, 21, 22, 23, 26, 27
+
+MINOR = 13  # protocol version 4.13
+ANY_ADDRESS = 0xFFFFFFFF  # in a search reply: the address that it comes from
+REPLY_WANTED = 10  # in a search: say so too if the name is not found
+HEADER = struct.Struct(">HHHHII")  # command, size of the body, DBR type, count, two parameters
+LONG_HEADER = struct.Struct(">HHHHIIII")
+LONG_SIZES = struct.Struct(">II")
+REPLIES_A_DATAGRAM = 50  # search replies of 24 bytes that fit in an Ethernet frame
+MOST_PARTS = 8192  # of an output that wait to be joined
+
+
+class Malformed(Exception):
+    """A client broke the protocol; its circuit is closed."""
+
+
+def code(status: ca.CAStatus) -> int:
+    """Give a status as it stands in a message."""
+    return status.value.code_with_severity
+
+
+NORMAL = code(ca.CAStatus.ECA_NORMAL)
+
+
+def message(command: int, size: int, dtype: int, count: int, first: int, second: int) -> bytes:
+    """Make a header, a long one where size or count ask for it."""
+    if size < 0xFFF0 and count < 0xFFFF:
+        return HEADER.pack(command, size, dtype, count, first, second)
+    return LONG_HEADER.pack(command, 0xFFFF, dtype, 0, first, second, size, count)
+
+
+def padded(text: bytes) -> bytes:
+    """End text with NUL and fill it up to 8 bytes."""
+    return text + bytes(8 - len(text) % 8)
+
+
+def text(body: bytes) -> str:
+    """Give the text of a body, up to its NUL."""
+    return body.split(b"\0", 1)[0].decode("latin-1")
+
+
+def found(port: int, address: int, cid: int) -> bytes:
+    """Make a search reply."""
+    return HEADER.pack(SEARCH, 8, port, 0, address, cid) + b"\0" + bytes([MINOR]) + bytes(6)
+
+
+def version(sequence: int | None = None) -> bytes:
+    """Make a version message, with the number of the datagram that is answered."""
+    return HEADER.pack(VERSION, 0, sequence is not None, MINOR, sequence or 0, 0)
