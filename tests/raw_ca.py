@@ -160,12 +160,16 @@ class RawClient:
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(REPLY)
-        self.socket.connect(("127.0.0.1", port))
-        self.port = self.socket.getsockname()[1]
         self._buffer = bytearray()
         self._received: Iterator[Message] = iter(())
-        if greet:
-            self.send(GREETING)
+        try:
+            self.socket.connect(("127.0.0.1", port))
+            self.port = self.socket.getsockname()[1]
+            if greet:
+                self.send(GREETING)
+        except OSError:
+            self.socket.close()
+            raise
 
     def __enter__(self):
         return self

@@ -10,6 +10,7 @@ import asyncio
 import resource
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,16 @@ async def main() -> None:
     await server.start()
     asyncio.get_running_loop().add_reader(sys.stdin, listen)
     print(f"counting on port {server.port}", flush=True)
-    array, count = np.zeros(ARRAY), 0
-    period, due = 1 / options.rate, time.monotonic()
+    await asyncio.gather(server.wait(), count(post, options.rate))
+
+
+async def count(post: Callable[[dict[str, Any]], None], rate: float) -> None:
+    array, number = np.zeros(ARRAY), 0
+    period, due = 1 / rate, time.monotonic()
     while True:
-        count += 1
-        post(dict.fromkeys(COUNTERS, float(count)))
-        if count % max(round(options.rate / 10), 1) == 0:
+        number += 1
+        post(dict.fromkeys(COUNTERS, float(number)))
+        if number % max(round(rate / 10), 1) == 0:
             array = array.copy()
             array[0] += 1
             post({"ARRAY": array})

@@ -363,6 +363,9 @@ def test_at_the_limit_of_descriptors_the_server_is_silent_and_recovers():
             clients.enter_context(ioc.client())
         assert wait_for(lambda: ioc.descriptors >= 38, "use of all descriptors")
         busy = ioc.cpu_seconds
+        with socket.socket(type=socket.SOCK_DGRAM) as searcher:
+            for name in (ioc.names()[0], ioc.prefix + "NONE", "OTHER:NONE") * 50:
+                searcher.sendto(raw_ca.search(name, 1), ("127.0.0.1", ioc.port))
         witness.more(1000)
         assert ioc.cpu_seconds - busy < resting + 0.3, "the server burns its processor at the limit"
         clients.close()
@@ -372,7 +375,7 @@ def test_at_the_limit_of_descriptors_the_server_is_silent_and_recovers():
                 return late.echoes()
             return False
 
-        wait_for(serves_again, "service after the limit")
+        wait_for(serves_again, "service after the limit", deadline=5)
         wait_for(lambda: ioc.descriptors < 20, "end of the connections")
         witness.check()
         assert ioc.log_size - log < 2000, ioc.err[-5:]

@@ -44,7 +44,12 @@ class Beacons:
         while True:
             # The address is left to the receiver: it is the one that the datagram comes from.
             beacon = wire.HEADER.pack(wire.BEACON, 0, wire.MINOR, port, number, 0)
-            for source, target in self.targets():
+            try:
+                targets = self.targets()
+            except OSError as error:  # no descriptor is left; the next beacon will tell
+                targets = []
+                log.debug("no beacon: %s", error)
+            for source, target in targets:
                 try:
                     _send(source, target, beacon)
                 except OSError as error:

@@ -14,6 +14,7 @@ A search for a name of ours that is not (yet) served is remembered, and answered
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import logging
 import os
@@ -100,7 +101,11 @@ class Search:
             self._addresses.clear()
             self._addresses_at = now
         if client not in self._addresses:
-            self._addresses[client] = self._find_address(client)
+            try:
+                self._addresses[client] = self._find_address(client)
+            except OSError as error:  # no descriptor is left; the client searches again
+                log.debug("search by %s: %s", client, error)
+                return None
         return self._addresses[client]
 
     def prefix(self, prefix: str) -> None:
@@ -213,7 +218,8 @@ def siblings(port: int, own: bytes) -> list[str]:
     try:
         lines = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        log.warning("other IOCs of this host may stay hidden: %s", error)
+        if error.errno != errno.EMFILE:  # at the limit of descriptors the server stays silent
+            log.warning("other IOCs of this host may stay hidden: %s", error)
         return []
     mark = f"@{SIBLINGS}{port}:"
     names: Iterable[str] = (line.split()[-1] for line in lines if mark in line)
