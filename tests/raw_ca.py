@@ -42,6 +42,7 @@ class Command(IntEnum):
 class Type(IntEnum):
     STRING = 0
     DOUBLE = 6
+    TIME_CHAR = 18
     TIME_DOUBLE = 20
     CTRL_DOUBLE = 34
 

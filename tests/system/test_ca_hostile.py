@@ -17,7 +17,7 @@ import pytest
 
 from tests import raw_ca
 from tests.processes import Process, ca_environment, free_port, random_prefix, wait_for
-from tests.raw_ca import NORMAL, PUTFAIL, Command, RawClient, Witness
+from tests.raw_ca import NORMAL, PUTFAIL, Command, RawClient, Type, Witness
 
 GROWTH = 24.0  # MB that a server may take more while it is attacked: buffers of many clients, never an attacker's wish
 KEPT = 10.0  # MB that it may have more afterwards: what an allocator keeps
@@ -162,6 +162,47 @@ def test_gets_whose_answers_nobody_reads_wait_with_the_client(ioc):
         ioc.beside.more(2000)
 
 
+UNREAD = {
+    "echoes": lambda sid, number: raw_ca.ECHO,
+    "failing gets": lambda sid, number: raw_ca.get(sid, number, data_type=99),
+    "failing creations": lambda sid, number: raw_ca.create("NONE", number),
+    "refused puts": lambda sid, number: raw_ca.put(sid, 1.0, ioid=number),
+    "arrays of many lengths": lambda sid, number: raw_ca.get(sid, number, count=100_000 - number % 90_000),
+}
+
+
+@pytest.mark.parametrize("asked", UNREAD)
+def test_answers_that_nobody_reads_are_bounded(ioc, asked):
+    with ioc.client(receive_buffer=4096) as stuck:
+        sid = stuck.channel(ioc.prefix + "ARRAY")
+        stuck.send_as_much_as_goes(b"".join(UNREAD[asked](sid, number) for number in range(300_000)))
+        ioc.beside.more(500)
+
+
+def test_gets_of_many_lengths_are_not_kept(ioc):
+    with ioc.client() as client:
+        sid = client.channel(ioc.prefix + "TEXT")
+        for shorter in range(100):
+            client.send(raw_ca.get(sid, data_type=Type.TIME_CHAR, count=1_000_000 - shorter))
+            client.until(Command.READ_NOTIFY)
+
+
+def test_events_that_cannot_be_given_are_bounded_too(ioc):
+    with ioc.client(receive_buffer=4096) as stuck:
+        sid = stuck.channel(ioc.prefix + "TEXT")
+        wanted = raw_ca.subscribe(sid, 0, mask=raw_ca.DBE_VALUE)
+        stuck.send(*(wanted[:12] + struct.pack(">I", number) + wanted[16:] for number in range(2000)))
+        ioc.beside.more(3000)
+
+
+def test_a_client_that_changes_its_name_again_and_again_holds_nobody_up(ioc):
+    with ioc.client() as hostile:
+        hostile.channels(ioc.names() * 100)
+        names = [raw_ca.message(Command.CLIENT_NAME, raw_ca.text(f"user{number}")) for number in range(10_000)]
+        hostile.send_as_much_as_goes(b"".join(names))
+        assert hostile.echoes()
+
+
 def test_a_slow_client_gets_the_newest_values(ioc):
     names = ioc.names()
     with ioc.client(receive_buffer=4096) as slow:
@@ -281,8 +322,6 @@ def test_a_flood_of_searches_hides_no_pv(ioc):
         for number in range(1000):
             names = (f"{ioc.prefix}NONE{number}_{each}" for each in range(20))
             flood.sendto(version + b"".join(raw_ca.search(name, 1) for name in names), where)
-        for garbage in (os.urandom(1000), raw_ca.search("A" * 500, 1), raw_ca.search(b"\xff", 1), b"\0", HUGE):
-            flood.sendto(garbage, where)
         honest.settimeout(1)
 
         def answered() -> bool:
@@ -292,7 +331,13 @@ def test_a_flood_of_searches_hides_no_pv(ioc):
                 return any(each.command == Command.SEARCH and each.parameter2 == 77 for each in found)
             return False
 
+        for garbage in (os.urandom(1000), raw_ca.search("A" * 500, 1), raw_ca.search(b"\xff", 1), b"\0", HUGE):
+            flood.sendto(garbage, where)
         wait_for(answered, "answer to a search", deadline=raw_ca.REPLY)
+        for number in range(1000):  # names of 60,000 characters that might yet appear
+            flood.sendto(version + raw_ca.search(f"{ioc.prefix}{number:060000d}", 1), where)
+            if number % 20 == 0:
+                wait_for(answered, "answer to a search", deadline=raw_ca.REPLY)
 
 
 def test_a_flood_of_connections_ends_with_it(ioc):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 VALUE, LOG, ALARM, PROPERTY = 1, 2, 4, 8  # event masks (DBE_*)
 NATIVE = {Kind.FLOAT: DOUBLE, Kind.INT: LONG, Kind.ENUM: ENUM, Kind.STR: STRING, Kind.TEXT: CHAR}
 STRAY_COUNT = 1024  # elements that are decoded of any put, for a refusal in the device's own words
+MOST_FORMS = 8  # in which a value is kept encoded; clients may ask for any number
 LIMIT_STATUSES = (Status.HIHI, Status.HIGH, Status.LOLO, Status.LOW)
 
 # (name of the PV, value, who) -> nothing, or Refused
@@ -154,6 +155,8 @@ class Pv:
         if whole is None:
             if form.now:  # the time of sending is another one at the next event
                 return encoding.encode(self, form, time.time_ns())
+            if len(self._cache) >= MOST_FORMS:
+                self._cache.clear()
             whole = self._cache[form] = encoding.encode(self, form)
         return whole
 

@@ -45,7 +45,7 @@ def _name(
         circuit.user = name
     else:
         circuit.host = name
-    circuit.rights_changed()
+    circuit.named()
 
 
 def _search(

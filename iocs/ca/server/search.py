@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from caproto.asyncio import server
 
 from iocs.ca.server import wire
+from iocs.ca.server.names import LONGEST
 
 if TYPE_CHECKING:
     from iocs.ca.server.context import Context
@@ -160,7 +161,7 @@ class Search:
                     ours.append(first)
                 else:
                     others += data[at:end]
-                    if self._prefixes and name.startswith(self._prefixes):
+                    if len(name) <= LONGEST and self._prefixes and name.startswith(self._prefixes):
                         self._remember(name, client, first)
             at = end
         if ours:
