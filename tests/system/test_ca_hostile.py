@@ -1,454 +1,288 @@
-"""Clients that misbehave, by malice or by bad Wi-Fi: nobody else notices, and nothing of them stays.
+"""Clients that are slow, stuck, greedy or mad: the others must not notice, and nothing of them may stay."""
 
-In every test a client that behaves watches beside the hostile one: it must lose no update and wait for no answer, and
-the server's memory, descriptors and log must stay bounded. Rights of hosts and users are the matter of the tests of
-access.
-"""
-
+import asyncio
+import gc
 import os
+import resource
 import socket
 import struct
-import subprocess
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import pytest
+import numpy as np
 
-from tests import raw_ca
-from tests.processes import Process, ca_environment, free_port, random_prefix, wait_for
-from tests.raw_ca import NORMAL, PUTFAIL, Command, RawClient, Type, Witness
+from iocs.ca.server import Limits
+from iocs.signals import readback, setpoint
+from tests.ca import DOUBLE, HEADER, House, Raw, house, number, until
 
-GROWTH = 24.0  # MB that a server may take more while it is attacked: buffers of many clients, never an attacker's wish
-KEPT = 10.0  # MB that it may have more afterwards: what an allocator keeps
-LOG = 20_000  # characters that one attack may leave in the log
-COUNTERS = range(100)
+X = [readback(f"X{place}") for place in range(50)]
+ROW = readback("ROW", count=4096, queued=True)
 
 
-class Ioc(Process):
-    """The server under attack, with 100 counters."""
-
-    def __init__(self, *options: str) -> None:
-        self.prefix, self.port = random_prefix(), free_port()
-        arguments = ("tests.system.counting_ioc", self.prefix, *options)
-        super().__init__(*arguments, environment=ca_environment(self.port), stdin=subprocess.PIPE)
-        self.line(f"counting on port {self.port}")
-
-    def names(self, count: int = len(COUNTERS)) -> list[str]:
-        """Give the names of the first `count` counters."""
-        return [f"{self.prefix}PV{number}" for number in COUNTERS[:count]]
-
-    def client(self, **options) -> RawClient:
-        return RawClient(self.port, **options)
-
-    def witness(self) -> Witness:
-        return Witness(self.port, self.names(20))
-
-    @property
-    def log_size(self) -> int:
-        return sum(map(len, (*self.out, *self.err)))
+@asynccontextmanager
+async def stuck(it: House) -> AsyncIterator[Raw]:
+    """A client with a small receive buffer, whose socket is read only when the test does."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", it.server.port))
+    sock.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
+    raw = Raw(reader, writer)
+    raw.send(0, count=13)
+    await raw.until(0)
+    try:
+        yield raw
+    finally:
+        writer.transport.abort()
 
 
-@pytest.fixture(scope="module")
-def server():
-    with Ioc() as ioc:
-        with ioc.witness() as witness:  # what the first clients cost is no leak
-            witness.more(1000)
-        yield ioc
+def memory() -> int:
+    """Bytes that this process holds."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.fixture
-def ioc(server):
-    """The server, with a witness beside it: at the end that witness is unhurt, and nothing is left of the attack."""
-    with server.witness() as witness:
-        witness.more(200)
-        descriptors, memory, log = server.descriptors, server.memory, server.log_size
-        server.forget_peak()
-        server.beside = witness
-        yield server
-        witness.more(1000)
-        witness.check()
-        wait_for(lambda: server.descriptors <= descriptors, "end of the last hostile connection")
-        assert server.peak_memory - memory < GROWTH, "the server's memory followed the attacker's wish"
-        assert server.memory - memory < KEPT, "the server keeps something of a client that is gone"
-        assert server.log_size - log < LOG, f"the log was flooded: {server.err[-5:]}"
+def test_a_stuck_client_gets_the_newest_values_later_and_others_lose_nothing(monkeypatch):
+    async def story():
+        async with house(monkeypatch, X) as it, it.raw() as good, stuck(it) as bad:
+            it.server.post(it.prefix, time.time_ns(), dict.fromkeys((x.name for x in X), 0.0))
+            for raw in (good, bad):
+                for place, signal in enumerate(X):
+                    raw.subscribe(await raw.create(it.prefix + signal.name, place), place)
+            await good.events()
+            before = memory()
+            posts, seen = 2000, 0
+            for step in range(1, posts + 1):
+                it.server.post(it.prefix, time.time_ns(), dict.fromkeys((x.name for x in X), float(step)))
+                if step % 20 == 0:
+                    seen += len(await good.events())
+            assert seen == posts * len(X)
+            assert memory() - before < 5_000_000
+            clients = sorted(it.server.clients(), key=lambda client: client.backlog)
+            assert [client.backlog for client in clients] == [0, len(X)]
+            assert it.server.counts.dropped > posts * len(X) / 2
+            # it comes back: the newest value of each, once, and in order after what it had been sent
+            last = {}
+            async with asyncio.timeout(20):
+                while set(last.values()) != {float(posts)} or len(last) < len(X):
+                    event = await bad.until(1)
+                    assert number(event) > last.get(event.second, -1)
+                    last[event.second] = number(event)
+            bad.writer.transport.abort()
+            await until(lambda: len(it.server.clients()) == 1, "end of the stuck client")
+            assert it.server.counts.subscriptions == len(X)
+
+    asyncio.run(story())
 
 
-# What no client says. Each is a function of (id of an open channel) -> bytes; the circuit must be closed, no other.
-HUGE = struct.pack(">4H4I", Command.WRITE_NOTIFY, 0xFFFF, 6, 0, 0, 1, 0xFFFFFFF0, 0x1FFFFFFF)
+def test_a_stalled_archiver_loses_no_row_for_some_seconds(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [ROW]) as it, stuck(it) as slow:
+            slow.subscribe(await slow.create(it.prefix + "ROW"), 1)
+            await slow.until(1)
+            for step in range(500):  # ten seconds of 50 frames/s with 300 columns
+                it.post(ROW=[float(step)] * 300)
+                await asyncio.sleep(0)
+            (client,) = it.server.clients()
+            assert client.backlog > 100 and client.dropped == 0
+            for step in range(500):
+                assert number(await slow.until(1)) == step
+            # beyond the limit the oldest go, and are counted
+            for step in range(4000):
+                it.post(ROW=[float(step)] * 300)
+            await until(lambda: it.server.clients()[0].dropped, "drops")
+            seen = []
+            while not seen or seen[-1] != 3999:
+                seen.append(number(await slow.until(1)))
+            assert seen == sorted(seen) and len(seen) + it.server.counts.dropped == 4000
+
+    asyncio.run(story())
+
+
+def test_events_off_and_on(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [X[0], ROW]) as it, it.raw() as raw:
+            it.post(X0=0.0, ROW=[0.0])
+            sid = await raw.create(it.prefix + "X0")
+            raw.subscribe(sid, 1)
+            raw.subscribe(await raw.create(it.prefix + "ROW"), 2)
+            await raw.events()
+            raw.send(8)
+            assert await raw.events() == []
+            for value in (1.0, 2.0, 3.0):
+                it.post(X0=value, ROW=[value])
+            assert await raw.events() == []
+            assert struct.unpack(">d", (await raw.get(sid)).body)[0] == 3.0
+            raw.send(9)
+            assert [(m.second, number(m)) for m in await raw.events()] == [(2, 1.0), (2, 2.0), (2, 3.0), (1, 3.0)]
+            it.post(X0=4.0)
+            assert [number(m) for m in await raw.events()] == [4.0]
+
+    asyncio.run(story())
+
+
+def test_big_arrays_are_not_copied_for_each_slow_client(monkeypatch):
+    async def story():
+        count = 1 << 18
+        async with house(monkeypatch, [readback("W", count=count)]) as it, AsyncExitStack() as stack:
+            it.post(W=np.zeros(count))
+            clients = [await stack.enter_async_context(stuck(it)) for _ in range(10)]
+            for raw in clients:
+                raw.subscribe(await raw.create(it.prefix + "W"), 1)
+            await until(lambda: it.server.counts.updates == 10, "first events")
+            before = memory()
+            for step in range(20):
+                it.post(W=np.full(count, float(step)))
+                await asyncio.sleep(0)
+            assert memory() - before < 10 * 8 * count / 2  # the newest and the one being sent, for all together
+
+    asyncio.run(story())
+
+
+def test_who_asks_without_reading_has_to_wait_and_loses_nothing(monkeypatch):
+    async def story():
+        count = 1 << 16
+        signals = [readback("W", count=count), X[0]]
+        async with house(monkeypatch, signals) as it, it.raw() as good, stuck(it) as greedy:
+            it.post(W=np.arange(count, dtype=float), X0=1.0)
+            sid = await greedy.create(it.prefix + "W")
+            before = memory()
+            for ioid in range(300):
+                greedy.send(15, b"", DOUBLE, 0, sid, ioid)
+            other = await good.create(it.prefix + "X0")
+            for _ in range(50):
+                await good.get(other)
+            assert memory() - before < 20_000_000
+            assert [(await greedy.until(15)).second for _ in range(300)] == list(range(300))
+
+    asyncio.run(story())
+
+
+def text(words: str) -> bytes:
+    raw = words.encode() + b"\0"
+    return raw + bytes(-len(raw) % 8)
+
+
+VERSION = HEADER.pack(0, 0, 0, 13, 0, 0)
 MALFORMED = {
-    "garbage": lambda sid: bytes(range(7, 256, 3)) * 48,
-    "unknown command": lambda sid: raw_ca.message(200, b"x" * 16),
-    "huge header": lambda sid: HUGE,
-    "huge header of a get": lambda sid: struct.pack(">4H4I", Command.READ_NOTIFY, 0xFFFF, 20, 0, sid, 1, 1 << 31, 1),
-    "huge name": lambda sid: raw_ca.message(Command.CREATE_CHAN, b"A" * 60_000, parameter1=5, parameter2=13),
-    "get of an unknown channel": lambda sid: raw_ca.get(9999),
-    "put to an unknown channel": lambda sid: raw_ca.put(9999, 1.0),
-    "subscription to an unknown channel": lambda sid: raw_ca.subscribe(9999, 7),
-    "clear of an unknown channel": lambda sid: raw_ca.clear(9999),
-    "end of an unknown subscription": lambda sid: raw_ca.unsubscribe(sid, 77),
-    "subscription id used twice": lambda sid: raw_ca.subscribe(sid, 7) * 2,
-    "subscription of 4 bytes": lambda sid: raw_ca.message(
-        Command.EVENT_ADD, b"\0" * 8, data_type=20, count=1, parameter1=sid, parameter2=7
-    ),
+    "garbage": os.urandom(4096) + b"\xff" * 64,
+    "garbage after the version": VERSION + b"\xa5" * 4096,
+    "no version": HEADER.pack(15, 0, 20, 1, 1, 1),
+    "unknown command": VERSION + HEADER.pack(200, 16, 0, 0, 0, 0) + bytes(16),
+    "huge header": VERSION + struct.pack(">HHHHIIII", 19, 0xFFFF, 6, 0, 1, 1, 0xFFFFFFF0, 0x1FFFFFFF),
+    "huge name": VERSION + HEADER.pack(18, 0xFFF0, 0, 0, 1, 13),
+    "get of an unknown channel": VERSION + HEADER.pack(15, 0, 20, 1, 9999, 1),
+    "put to an unknown channel": VERSION + HEADER.pack(19, 8, 6, 1, 9999, 1) + bytes(8),
+    "big put to an unknown channel": VERSION + HEADER.pack(19, 0x8000, 6, 1, 9999, 1),
+    "clear of an unknown channel": VERSION + HEADER.pack(12, 0, 0, 0, 9999, 1),
+    "cancel of an unknown subscription": VERSION + HEADER.pack(2, 0, 20, 1, 9999, 77),
+    "subscription to an unknown channel": VERSION + HEADER.pack(1, 16, 20, 1, 9999, 77) + bytes(12) + b"\0\1\0\0",
 }
 
 
-@pytest.mark.parametrize("said", MALFORMED)
-def test_a_malformed_message_ends_its_own_circuit(ioc, said):
-    with ioc.client() as hostile, ioc.client() as neighbour:
-        sid = hostile.channel(ioc.names()[0])
-        neighbour_sid = neighbour.channel(ioc.names()[0])
-        hostile.send(MALFORMED[said](sid))
-        assert hostile.closed()
-        neighbour.send(raw_ca.get(neighbour_sid))
-        assert neighbour.until(Command.READ_NOTIFY).parameter1 == NORMAL
+def test_what_is_not_channel_access_closes_its_own_circuit_alone(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [X[0]]) as it, it.raw() as good:
+            it.post(X0=1.0)
+            sid = await good.create(it.prefix + "X0")
+            good.subscribe(sid, 1)
+            await good.events()
+            for malformed, (what, sent) in enumerate(MALFORMED.items(), 1):
+                async with it.raw(greet=False) as bad:
+                    bad.writer.write(sent)
+                    assert await bad.closed(5), what
+                assert it.server.counts.malformed == malformed, what
+                it.post(X0=float(malformed + 1))
+                assert len(await good.events()) == 1, what
+            for body in (b"", bytes(8)):  # a subscription without its mask, a double one
+                async with it.raw() as bad:
+                    number = await bad.create(it.prefix + "X0")
+                    bad.subscribe(number, 5)
+                    bad.send(1, body, 20, 1, number, 6)
+                    assert await bad.closed(5)
+            await until(lambda: len(it.server.clients()) == 1, "end of the others")
+            assert it.server.counts.channels == 1
+
+    asyncio.run(story())
+
+
+def test_clear_of_a_channel_with_a_live_monitor(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [X[0]]) as it, it.raw() as raw:
+            it.post(X0=1.0)
+            for step in range(3):
+                sid = await raw.create(it.prefix + "X0")
+                raw.subscribe(sid, 1)
+                assert len(await raw.events()) == 1
+                raw.send(12, first=sid, second=1)
+                it.post(X0=step + 10.0)
+                messages = await raw.synchronise()
+                assert [m.command for m in messages][-1] == 12
+                it.post(X0=step + 20.0)
+                assert await raw.events() == []
+            assert it.server.counts.subscriptions == 0
+
+    asyncio.run(story())
+
+
+def test_messages_in_single_bytes_and_all_at_once(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [setpoint("S")]) as it:
+            it.post(S=1.0)
+            name = text(it.prefix + "S")
+            create = HEADER.pack(18, len(name), 0, 0, 1, 13) + name
+            asked = VERSION + create + HEADER.pack(15, 0, 6, 1, 1, 5) + HEADER.pack(19, 8, 6, 1, 1, 6)
+            asked += struct.pack(">d", 2.5) + HEADER.pack(23, 0, 0, 0, 0, 0)
+            for chunk in (1, 7, 16, len(asked)):
+                async with it.raw(greet=False) as raw:
+                    for at in range(0, len(asked), chunk):
+                        raw.writer.write(asked[at : at + chunk])
+                        await asyncio.sleep(0)
+                    assert (await raw.until(15)).second == 5
+                    assert (await raw.until(19)).first == 1
+
+    asyncio.run(story())
+
+
+def test_no_descriptor_left_is_silent_and_passes(monkeypatch, caplog):
+    async def story():
+        async with house(monkeypatch, [X[0]], limits=Limits(circuits=2000)) as it, it.raw() as good:
+            it.post(X0=1.0)
+            sid = await good.create(it.prefix + "X0")
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            used = len(os.listdir("/proc/self/fd"))
+            clients = []
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))
+                for _ in range(19):  # both ends of a connection are this process's
+                    sock = socket.socket()
+                    clients.append(sock)
+                    sock.setblocking(False)
+                    sock.connect_ex(("127.0.0.1", it.server.port))
+                await until(lambda: it.server.counts.refused, "refusal")
+                for _ in range(20):
+                    await good.get(sid)
+                assert it.server.counts.refused < 100 and not caplog.records
+            finally:
+                for sock in clients:
+                    sock.close()
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            async with asyncio.timeout(10), it.raw() as again:
+                assert await again.create(it.prefix + "X0")
+
+    asyncio.run(story())
+
+
+def test_log_lines_are_bounded_in_rate(monkeypatch, caplog):
+    async def story():
+        async with house(monkeypatch, [X[0]]) as it:
+            for _ in range(60):
+                async with it.raw(greet=False) as bad:
+                    bad.writer.write(b"\xff" * 64)
+                    await bad.closed(5)
+            assert it.server.counts.malformed == 60
+            assert len([record for record in caplog.records if "cut off" in record.message]) <= 20
 
-
-@pytest.mark.parametrize("asked", [{"data_type": 99}, {"data_type": 65535}, {"count": 60_000}, {"count": 1 << 30}])
-def test_a_get_of_an_impossible_type_or_count_is_answered_or_ends_the_circuit(ioc, asked):
-    with ioc.client() as hostile:
-        sid = hostile.channel(ioc.names()[0])
-        hostile.send(raw_ca.get(sid, **asked))
-        hostile.echoes()
-
-
-def test_what_comes_first_must_be_the_version(ioc):
-    for first in (raw_ca.create(ioc.names()[0]), raw_ca.ECHO, raw_ca.get(0), b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"):
-        with ioc.client(greet=False) as hostile:
-            hostile.send(first)
-            assert hostile.closed(), first
-
-
-def test_a_payload_of_gigabytes_is_refused_at_its_header(ioc):
-    with ioc.client() as hostile:
-        hostile.channel(ioc.prefix + "SET")
-        taken = hostile.send_as_much_as_goes(HUGE + bytes(64 << 20))
-        assert taken < 32 << 20, "the server read what it had no use for"
-        assert hostile.closed()
-
-
-def test_a_message_that_never_ends_is_awaited_without_harm(ioc):
-    with ioc.client() as hostile:
-        sid = hostile.channel(ioc.prefix + "SET")
-        hostile.send(raw_ca.put(sid, 5.0)[:-3])
-        ioc.beside.more(200)
-        hostile.send(raw_ca.put(sid, 5.0)[-3:])
-        assert hostile.until(Command.WRITE_NOTIFY).parameter1 == NORMAL
-
-
-def test_a_byte_at_a_time_is_as_good_as_a_message(ioc):
-    with ioc.client() as patient:
-        patient.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sid = patient.channel(ioc.prefix + "SET")
-        for byte in raw_ca.get(sid, 4) + raw_ca.ECHO:
-            patient.send(bytes([byte]))
-        assert patient.until(Command.READ_NOTIFY).parameter2 == 4
-        patient.until(Command.ECHO)
-
-
-def test_a_client_that_stops_reading_stops_nobody_else(ioc):
-    with ioc.client(receive_buffer=4096) as stuck:
-        sids = stuck.channels([*ioc.names(), ioc.prefix + "ARRAY"])
-        stuck.send(*(raw_ca.subscribe(sid, number) for number, sid in enumerate(sids[:-1])))
-        stuck.send(raw_ca.subscribe(sids[-1], 1000, count=0))
-        ioc.beside.more(6000)
-
-
-def test_gets_whose_answers_nobody_reads_wait_with_the_client(ioc):
-    with ioc.client(receive_buffer=4096) as stuck:
-        sid = stuck.channel(ioc.prefix + "ARRAY")
-        stuck.send_as_much_as_goes(b"".join(raw_ca.get(sid, ioid, count=0) for ioid in range(5000)))
-        ioc.beside.more(2000)
-
-
-UNREAD = {
-    "echoes": lambda sid, number: raw_ca.ECHO,
-    "failing gets": lambda sid, number: raw_ca.get(sid, number, data_type=99),
-    "failing creations": lambda sid, number: raw_ca.create("NONE", number),
-    "refused puts": lambda sid, number: raw_ca.put(sid, 1.0, ioid=number),
-    "arrays of many lengths": lambda sid, number: raw_ca.get(sid, number, count=100_000 - number % 90_000),
-}
-
-
-@pytest.mark.parametrize("asked", UNREAD)
-def test_answers_that_nobody_reads_are_bounded(ioc, asked):
-    with ioc.client(receive_buffer=4096) as stuck:
-        sid = stuck.channel(ioc.prefix + "ARRAY")
-        stuck.send_as_much_as_goes(b"".join(UNREAD[asked](sid, number) for number in range(300_000)))
-        ioc.beside.more(500)
-
-
-def test_gets_of_many_lengths_are_not_kept(ioc):
-    with ioc.client() as client:
-        sid = client.channel(ioc.prefix + "TEXT")
-        for shorter in range(100):
-            client.send(raw_ca.get(sid, data_type=Type.TIME_CHAR, count=1_000_000 - shorter))
-            client.until(Command.READ_NOTIFY)
-
-
-def test_events_that_cannot_be_given_are_bounded_too(ioc):
-    with ioc.client(receive_buffer=4096) as stuck:
-        sid = stuck.channel(ioc.prefix + "TEXT")
-        wanted = raw_ca.subscribe(sid, 0, mask=raw_ca.DBE_VALUE)
-        stuck.send(*(wanted[:12] + struct.pack(">I", number) + wanted[16:] for number in range(2000)))
-        ioc.beside.more(3000)
-
-
-def test_a_client_that_changes_its_name_again_and_again_holds_nobody_up(ioc):
-    with ioc.client() as hostile:
-        hostile.channels(ioc.names() * 100)
-        names = [raw_ca.message(Command.CLIENT_NAME, raw_ca.text(f"user{number}")) for number in range(10_000)]
-        hostile.send_as_much_as_goes(b"".join(names))
-        assert hostile.echoes()
-
-
-def test_a_slow_client_gets_the_newest_values(ioc):
-    names = ioc.names()
-    with ioc.client(receive_buffer=4096) as slow:
-        sids = slow.channels(names)
-        slow.send(*(raw_ca.subscribe(sid, number) for number, sid in enumerate(sids)))
-        last: dict[int, float] = {}
-
-        def take() -> None:
-            received = slow.until(Command.EVENT_ADD)
-            assert received.double > last.get(received.parameter2, 0), "an old value came after a newer one"
-            last[received.parameter2] = received.double
-
-        for _ in range(3):  # one read a second
-            take()
-            ioc.beside.more(2000)
-        with ioc.client() as other:
-            other.send(raw_ca.get(other.channel(names[0])))
-            now = other.until(Command.READ_NOTIFY).double
-        end = time.monotonic() + raw_ca.REPLY
-        while len(last) < len(names) or min(last.values()) < now:
-            assert time.monotonic() < end, "the newest values did not come"
-            take()
-
-
-def test_a_client_with_events_off_gets_the_newest_value_once(ioc):
-    with ioc.client() as client:
-        sid = client.channel(ioc.names()[0])
-        client.send(raw_ca.subscribe(sid, 1))
-        before = client.until(Command.EVENT_ADD).double
-        client.send(raw_ca.EVENTS_OFF, raw_ca.ECHO)
-        client.until(Command.ECHO)
-        ioc.beside.more(4000)
-        client.send(raw_ca.get(sid))
-        received = client.until(Command.EVENT_ADD, Command.READ_NOTIFY)
-        assert received.command == Command.READ_NOTIFY, "an event came though events were off"
-        now = received.double
-        assert now > before + 100
-        client.send(raw_ca.EVENTS_ON)
-        assert client.until(Command.EVENT_ADD).double >= now
-
-
-def test_clearing_a_channel_ends_its_subscriptions(ioc):
-    with ioc.client() as client:
-        sid = client.channel(ioc.names()[0])
-        client.send(raw_ca.subscribe(sid, 1))
-        client.until(Command.EVENT_ADD)
-        client.send(raw_ca.clear(sid))
-        client.until(Command.CLEAR_CHANNEL)
-        ioc.beside.more(500)
-        client.send(raw_ca.ECHO)
-        assert client.until(Command.EVENT_ADD, Command.ECHO).command == Command.ECHO, "an event came after the end"
-        client.send(raw_ca.subscribe(client.channel(ioc.names()[0], 1), 1))
-        first = client.until(Command.EVENT_ADD).double
-        assert client.until(Command.EVENT_ADD).double == first + 1
-
-
-PUTS = {
-    "nan": (float("nan"),),
-    "infinity": (float("inf"),),
-    "text": ("volts",),
-    "empty text": ("",),
-    "beyond the limits": (100.5,),
-    "too many elements": (1.0, 2.0, 3.0),
-    "far too many elements": (1.0,) * 5000,
-    "one good and much bad": (1.0, float("nan")),
-}
-
-
-@pytest.mark.parametrize("values", PUTS)
-def test_a_put_of_nonsense_is_refused(ioc, values):
-    with ioc.client() as client:
-        sid = client.channel(ioc.prefix + "SET")
-        client.send(raw_ca.put(sid, 42.0))
-        assert client.until(Command.WRITE_NOTIFY).parameter1 == NORMAL
-        client.send(raw_ca.put(sid, *PUTS[values], ioid=3))
-        reply = client.until(Command.WRITE_NOTIFY)
-        assert (reply.parameter1, reply.parameter2) == (PUTFAIL, 3)
-        client.send(raw_ca.put(sid, *PUTS[values], command=Command.WRITE), raw_ca.get(sid))
-        reply = client.until(Command.READ_NOTIFY)
-        assert reply.double == 42.0
-        assert reply.payload[:4] == bytes(4), "a refused put must not alarm the PV"
-
-
-def test_a_put_to_a_readback_is_refused(ioc):
-    with ioc.client() as client:
-        sid = client.channel(ioc.names()[0])
-        client.send(raw_ca.put(sid, 1.0))
-        assert client.until(Command.WRITE_NOTIFY).parameter1 != NORMAL
-        assert client.echoes()
-
-
-def test_puts_without_end_to_a_slow_pv_hold_nobody_up(ioc):
-    with ioc.client() as hostile:
-        sid = hostile.channel(ioc.prefix + "SLOW")
-        hostile.send_as_much_as_goes(b"".join(raw_ca.put(sid, 1.0, ioid=ioid) for ioid in range(20_000)))
-        ioc.beside.more(1000)
-
-
-def test_names_of_nonsense_are_not_found(ioc):
-    names = [b"", b"A" * 500, b"\xff\xfe\x80", b"..", b".VAL", b"PV.{", b"%s%n", b"\n\r", b"T:\0hidden", b"PV0." * 60]
-    endings = (b".NONE", b'.{"dec":{"n":2}}', b'.{"arr":', b".VAL.VAL", b".$$")
-    for name in (*names, *(ioc.names()[0].encode() + ending for ending in endings)):
-        with ioc.client() as client:
-            client.send(raw_ca.create(name))
-            received = client.receive()
-            while received and received.command in (Command.VERSION, Command.ACCESS_RIGHTS):
-                received = client.receive()
-            assert received is None or received.command == Command.CREATE_CH_FAIL, name
-            assert received is None or client.echoes(), name
-
-
-def test_a_flood_of_searches_hides_no_pv(ioc):
-    where = ("127.0.0.1", ioc.port)
-    version = raw_ca.message(Command.VERSION, count=raw_ca.MINOR_VERSION)
-    with socket.socket(type=socket.SOCK_DGRAM) as flood, socket.socket(type=socket.SOCK_DGRAM) as honest:
-        flood.settimeout(raw_ca.REPLY)
-        for number in range(1000):
-            names = (f"{ioc.prefix}NONE{number}_{each}" for each in range(20))
-            flood.sendto(version + b"".join(raw_ca.search(name, 1) for name in names), where)
-        honest.settimeout(1)
-
-        def answered() -> bool:
-            honest.sendto(version + raw_ca.search(ioc.names()[0], 77), where)
-            with suppress(TimeoutError):
-                found = raw_ca.messages(bytearray(honest.recv(65536)))
-                return any(each.command == Command.SEARCH and each.parameter2 == 77 for each in found)
-            return False
-
-        for garbage in (os.urandom(1000), raw_ca.search("A" * 500, 1), raw_ca.search(b"\xff", 1), b"\0", HUGE):
-            flood.sendto(garbage, where)
-        wait_for(answered, "answer to a search", deadline=raw_ca.REPLY)
-        for number in range(1000):  # names of 60,000 characters that might yet appear
-            flood.sendto(version + raw_ca.search(f"{ioc.prefix}{number:060000d}", 1), where)
-            if number % 20 == 0:
-                wait_for(answered, "answer to a search", deadline=raw_ca.REPLY)
-
-
-def test_a_flood_of_connections_ends_with_it(ioc):
-    opened: list[RawClient] = []
-    with suppress(OSError):
-        for _ in range(700):
-            opened.append(ioc.client())
-    assert len(opened) > 100
-    ioc.beside.more(400)
-    for client in opened:
-        client.socket.close()
-    with ioc.client() as late:
-        assert late.echoes()
-
-
-def test_clients_that_come_and_go_leave_nothing(ioc):
-    for _ in range(150):
-        with ioc.client() as client:
-            sid = client.channel(ioc.names()[0])
-            client.send(raw_ca.subscribe(sid, 1), raw_ca.get(sid))
-
-
-def test_clients_that_vanish_leave_nothing(ioc):
-    for number in range(100):
-        client = ioc.client()
-        sid = client.channel(ioc.names()[0])
-        client.send(raw_ca.subscribe(sid, 1), raw_ca.put(sid, 1.0)[: number % 24])
-        client.vanish()
-
-
-def test_a_client_whose_host_died_is_noticed(ioc):
-    with ioc.client() as quiet:
-        quiet.channel(ioc.names()[0])
-
-        def watched_over() -> bool:
-            """Whether the kernel has a keep-alive timer on the server's end (proc(5), net/tcp: `tr` is 2)."""
-            ends = {f"0100007F:{ioc.port:04X}", f"0100007F:{quiet.port:04X}"}
-            lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-            return any(
-                {line[1], line[2]} == ends and line[1].endswith(f"{ioc.port:04X}") and line[5].startswith("02:")
-                for line in lines
-            )
-
-        wait_for(watched_over, "keep-alive on the server's end of a quiet connection", deadline=5)
-
-
-def test_time_going_back_in_the_posts_stops_nothing(ioc):
-    def posted_hours_ago(client: RawClient) -> bool:
-        seconds = struct.unpack_from(">I", client.until(Command.EVENT_ADD).payload, 4)[0] + 631152000
-        return time.time() - seconds > 3000
-
-    with ioc.client() as client:
-        client.send(raw_ca.subscribe(client.channel(ioc.names()[0]), 1))
-        assert not posted_hours_ago(client)
-        ioc.tell("-3600")
-        wait_for(lambda: posted_hours_ago(client), "older time stamp")
-        ioc.tell("0")
-        wait_for(lambda: not posted_hours_ago(client), "new time stamp")
-
-
-def test_at_the_limit_of_descriptors_the_server_is_silent_and_recovers():
-    with Ioc("--descriptors", "40", "--rate", "50") as ioc, ioc.witness() as witness, ExitStack() as clients:
-        witness.more(200)
-        log, resting = ioc.log_size, ioc.cpu_seconds
-        witness.more(1000)  # one second
-        resting = ioc.cpu_seconds - resting
-        for _ in range(100):
-            clients.enter_context(ioc.client())
-        assert wait_for(lambda: ioc.descriptors >= 38, "use of all descriptors")
-        busy = ioc.cpu_seconds
-        with socket.socket(type=socket.SOCK_DGRAM) as searcher:
-            for name in (ioc.names()[0], ioc.prefix + "NONE", "OTHER:NONE") * 50:
-                searcher.sendto(raw_ca.search(name, 1), ("127.0.0.1", ioc.port))
-        witness.more(1000)
-        assert ioc.cpu_seconds - busy < resting + 0.3, "the server burns its processor at the limit"
-        clients.close()
-
-        def serves_again() -> bool:
-            with suppress(OSError, AssertionError), ioc.client() as late:
-                return late.echoes()
-            return False
-
-        wait_for(serves_again, "service after the limit", deadline=5)
-        wait_for(lambda: ioc.descriptors < 20, "end of the connections")
-        witness.check()
-        assert ioc.log_size - log < 2000, ioc.err[-5:]
-
-
-@pytest.mark.parametrize("library", ["libca", "caproto"])
-def test_clients_of_the_field_do_not_notice(server, library):
-    """All of the above at once, beside a client of libca and one of caproto: no update is lost, no get is late."""
-    arguments = ("tests.system.ca_witness", library, server.prefix)
-    with (
-        Process(*arguments, environment=ca_environment(server.port), stdin=subprocess.PIPE) as witness,
-        server.client(receive_buffer=4096) as stuck,
-    ):
-        witness.line("watching")
-        stuck.send(*(raw_ca.subscribe(sid, number) for number, sid in enumerate(stuck.channels(server.names()))))
-        for said, malformed in MALFORMED.items():
-            with server.client() as hostile:
-                hostile.send(malformed(hostile.channel(server.names()[0])))
-                assert hostile.closed(), said
-        for _ in range(200):
-            server.client().vanish()
-        with server.client() as hostile:
-            hostile.send_as_much_as_goes(HUGE + bytes(8 << 20))
-        with server.witness() as beside:
-            beside.more(2000)
-        witness.tell("")
-        told = witness.line("updates")
-        result = dict(part.split("=") for part in told.split())
-        assert int(result["updates"]) > 1000, told
-        assert int(result["lost"]) == 0, told
-        assert float(result["slowest_get"]) < 1, told
+    asyncio.run(story())

@@ -131,10 +131,6 @@ def _state_severity(place: int, pv: Pv, *, bit: bool) -> int | None:
     return severities[place] if place < len(severities) else Severity.NO_ALARM
 
 
-def _state_value(place: int, pv: Pv) -> int | None:
-    return None if _state(place, pv, bit=False) is None else place
-
-
 def _time(pv: Pv) -> str:
     return datetime.fromtimestamp(pv.time_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if pv.time_ns else ""
 
@@ -182,4 +178,3 @@ FIELDS: dict[str, Field] = {
 for _place, _word in enumerate(_PLACES):
     FIELDS[f"{_word}ST"] = (Kind.STR, partial(_state, _place, bit=False))
     FIELDS[f"{_word}SV"] = (Kind.ENUM, partial(_state_severity, _place, bit=False))
-    FIELDS[f"{_word}VL"] = (Kind.INT, partial(_state_value, _place))

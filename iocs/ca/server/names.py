@@ -65,7 +65,7 @@ def _filters(text: str) -> tuple[Part | None, Deadband | None, bool]:
         raise ValueError("the filter sync is not served")
     part = deadband = None
     if parsed.arr is not None:
-        start, stop, step = parsed.arr.s or 0, parsed.arr.e, parsed.arr.i or 1
+        start, stop, step = parsed.arr.s or 0, parsed.arr.e, 1 if parsed.arr.i is None else parsed.arr.i
         if step < 1:
             raise ValueError(f"step {step} of a filter is below 1")
         # Channel Access means the last element too; -1 is the very last one

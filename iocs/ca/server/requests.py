@@ -182,7 +182,7 @@ def refuse_oversize(
     if size <= room:
         return False
     reason = f"{count} elements are given, at most {most} fit"
-    _note(circuit, channel, None, reason)
+    _note(circuit, channel, channel.pv.value, None, reason)
     _answer_put(circuit, channel, command, dtype, count, ioid, head, PUT_FAILED, reason)
     return True
 
@@ -196,7 +196,7 @@ def _write(
     channel = circuit.channel(sid)
     if not channel.rights & MAY_WRITE:
         reason = f"write access to {channel.name} denied"
-        _note(circuit, channel, None, reason)
+        _note(circuit, channel, channel.pv.value, None, reason)
         _answer_put(circuit, channel, command, dtype, count, ioid, head, NO_WRITE, reason)
         return
     channel.puts += 1
@@ -220,12 +220,12 @@ async def _put(
         reason = f"internal error: {type(error).__name__}: {error}"
     finally:
         circuit.put_ended(channel)
-    _note(circuit, channel, value, reason, old)
+    _note(circuit, channel, old, value, reason)
     if circuit.connected and channel.sid in circuit.channels:
         _answer_put(circuit, channel, command, dtype, count, ioid, head, PUT_FAILED if reason else wire.NORMAL, reason)
 
 
-def _note(circuit: "Circuit", channel: Channel, new: Any, reason: str, old: Any = None) -> None:
+def _note(circuit: "Circuit", channel: Channel, old: Any, new: Any, reason: str) -> None:
     """Write a put into the put log, and count it if it was refused."""
     context = circuit.context
     context.counts.puts += 1

@@ -15,7 +15,7 @@ HEADER = struct.Struct(">HHHHII")  # command, size of the body, DBR type, count,
 LONG_HEADER = struct.Struct(">HHHHIIII")
 LONG_SIZES = struct.Struct(">II")
 REPLIES_A_DATAGRAM = 50  # search replies of 24 bytes that fit in an Ethernet frame
-MOST_PARTS = 8192  # of an output that wait to be joined
+MOST_PARTS = 1024  # of an output that wait for the end of the loop's turn
 
 
 class Malformed(Exception):
