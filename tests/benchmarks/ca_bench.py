@@ -205,8 +205,8 @@ def stuck(serve: Callable[..., Served], _server: str) -> Figure:
     with serve(npv=PVS, rate=100) as served:
         with raw_ca.RawClient(served.port, receive_buffer=4096) as client:
             sids = client.channels([PATTERN % number for number in range(PVS)])
-            client.send(*(raw_ca.subscribe(sid, number) for number, sid in enumerate(sids)))
-            (found,) = served.clients("monitor", PATTERN, PVS, 4)
+            client.send(*(raw_ca.subscribe(sid, number) for number, sid in enumerate(sids * 2)))
+            (found,) = served.clients("monitor", PATTERN, PVS, 6)
             memory = served.growth
         with suppress(AssertionError):
             wait_for(lambda: served.process.memory - served.memory < 2, "memory as before", deadline=2)

@@ -1,6 +1,6 @@
 """Any order of valid and invalid messages, by any number of clients: the server answers, closes, and keeps nothing.
 
-`CA_EXAMPLES` (250, some 15 s) says how many sequences are tried.
+`CA_EXAMPLES` (200, some 10 s) says how many sequences are tried.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests import raw_ca
 from tests.processes import Process, ca_environment, free_port, random_prefix, wait_for
 from tests.raw_ca import Command, RawClient, Witness
 
-EXAMPLES = int(os.environ.get("CA_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("CA_EXAMPLES", "200"))
 KEPT = 15.0  # MB that the server may have more at the end than after its first clients
 
 names = st.sampled_from(["PV0", "PV1", "PV99", "SET", "ARRAY", "TEXT", "PV1.EGU", "PV1.VAL", "SET.DRVH"])
