@@ -361,7 +361,10 @@ def main() -> None:
     if "softioc" in servers and importlib.util.find_spec("softioc") is None:
         print("ca_bench: without pythonSoftIOC (pip install softioc)")
         servers.remove("softioc")
-    print(line(*HEAD), flush=True)
+    busy = os.getloadavg()[0]
+    print(f"{os.cpu_count()} processors; {busy:.1f} programs ran on them in the last minute: far less than 1 is wanted")
+    if rows:
+        print(line(*HEAD), flush=True)
     remarks: list[str] = []
     with progress(len(rows) * len(servers)) as step:
         for row in rows:
@@ -379,8 +382,9 @@ def main() -> None:
                 for server, figure in figures.items()
                 if figure.remark
             ]
-    print("\nMB more: the server's memory over that at its start, ours / plain caproto / pythonSoftIOC")
-    print(*remarks, sep="\n")
+    if rows:
+        print("\nMB more: the server's memory over that at its start, ours / plain caproto / pythonSoftIOC")
+        print(*remarks, sep="\n")
     if asked.minutes:
         full_load(client, asked.minutes)
 
