@@ -41,7 +41,7 @@ check: .venv/.tools
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 4 $(TESTS)
 
 # ca_bench starts these two
 SERVERS := %/ca_server.py %/ca_peers.py

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from drivers.errors import LinkError, LinkTimeout
 
@@ -33,18 +33,21 @@ class Address:
     scheme: str
     host: str
     port: int | None = None
-    options: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    options: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     def __str__(self) -> str:
         """Give the address back in the syntax it is written in."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
-        options = "&".join(f"{key}={value}" for key, value in self.options.items())
+        options = urlencode(self.options, safe="/:,@")
         return f"{self.scheme}://{host}{port}" + (f"?{options}" if options else "")
 
 
 _ADDRESS = re.compile(
-    r"(?P<scheme>[a-z0-9]+)://(?:\[(?P<v6>[0-9a-fA-F:.%]+)\]|(?P<host>[^\[\]:/?#\s]+))(?::(?P<port>\d+))?(?:\?(?P<options>[^#\s]*))?"
+    r"(?P<scheme>[a-z0-9]+)://"
+    r"(?:\[(?P<v6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\[\]:/?#\s]+))"
+    r"(?::(?P<port>\d+))?"
+    r"(?:\?(?P<options>[^#\s]*))?"
 )
 
 
@@ -119,6 +122,7 @@ class TcpLink:
         self.address = address
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._exchanging = asyncio.Lock()
 
     async def open(self, timeout: float) -> None:
         """Connect within `timeout` seconds."""
@@ -168,31 +172,43 @@ class TcpLink:
             raise LinkError(f"{self.address}: {reason(error)}") from error
 
     async def exchange(self, request: bytes, length: Callable[[bytes], int | None], timeout: float) -> bytes:
-        """Send `request`, give back its complete reply."""
-        reader, _ = self._streams()
-        # StreamReader has no public way to see or drop what is buffered; a read that may not wait does it.
-        while True:
-            try:
-                async with asyncio.timeout(0):
-                    if not await reader.read(READ_SIZE):
-                        break
-            except TimeoutError:
-                break
-            except OSError as error:
-                await self.close()
-                raise LinkError(f"{self.address}: {reason(error)}") from error
-        reply = b""
+        """Send `request`, give back its complete reply. Exchanges that are asked for at the same time take turns."""
+        async with self._exchanging:
+            return await self._exchange(request, length, timeout)
+
+    async def _exchange(self, request: bytes, length: Callable[[bytes], int | None], timeout: float) -> bytes:
+        reply = bytearray()
         try:
             async with asyncio.timeout(timeout):
+                await self._drop_stale()
                 await self.write(request, timeout)
-                while (size := length(reply)) is None:
+                while (size := length(bytes(reply))) is None:
                     reply += await self.read(timeout)
         except (TimeoutError, LinkTimeout):
             await self.close()
             raise LinkTimeout(
-                f"{self.address}: no complete answer to {request!r} within {timeout:g} s; got {reply[:80]!r}"
+                f"{self.address}: no complete answer to {request!r} within {timeout:g} s; got {bytes(reply[:80])!r}"
             ) from None
-        return reply[:size]
+        except BaseException:  # cancelled, or not understood: the rest of the answer would be taken for the next one
+            await self.close()
+            raise
+        return bytes(reply[:size])
+
+    async def _drop_stale(self) -> None:
+        """Drop what lies unread. StreamReader cannot be looked into: a read that may not wait does it."""
+        reader, _ = self._streams()
+        for _turn in range(2):  # in the first turn of the loop the socket is looked at, in the second it is read
+            await asyncio.sleep(0)
+        while True:
+            try:
+                async with asyncio.timeout(0):
+                    data = await reader.read(READ_SIZE)
+            except TimeoutError:
+                return
+            except OSError as error:
+                raise LinkError(f"{self.address}: {reason(error)}") from error
+            if not data:
+                raise LinkError(f"{self.address}: the peer closed the connection")
 
     async def close(self) -> None:
         """Close at once; what is still unsent gets half a second."""

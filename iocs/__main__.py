@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from iocs import config, log, old_pmu_config, supervise
-from iocs.device import COMMON, site_signals
+from iocs.device import all_signals
 from iocs.signals import Catalogue, Signal
 from iocs.state import StateError, peek
 
@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("schema", help="print the JSON schema of the site file, for editors")
     options = parser.parse_args(arguments)
     try:
-        return {"run": _run, "check": _check, "list": _list, "schema": _schema}[options.command](options)
+        code = {"run": _run, "check": _check, "list": _list, "schema": _schema}[options.command](options)
+        sys.stdout.flush()
+        return code
     except (config.ConfigError, supervise.StartError, StateError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -85,14 +87,7 @@ def _check(options: argparse.Namespace) -> int:
         print(advice)
         return 0
     site = config.load(options.site, kinds=True)
-    mistakes = []
-    for device in site.devices:
-        try:
-            site_signals(device.kind, device.settings, None)
-        except ValueError as error:
-            mistakes.append(f'[[device]] "{device.name}": {error}')
-    if mistakes:
-        raise config.ConfigError(site.path, mistakes)
+    _signals(site)
     print(f"{site.path}: no mistakes; devices: {', '.join(device.name for device in site.devices) or 'none'}")
     return 0
 
@@ -101,7 +96,7 @@ def _list(options: argparse.Namespace) -> int:
     site = config.load(options.site, kinds=True)
     if options.sim:
         site = site.for_simulation()
-    rows = [row for device in site.devices for row in _device_rows(site, device)]
+    rows = [row for catalogue in _signals(site) for row in _rows(catalogue)]
     if options.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["pv", "direction", "kind", "unit", "limits", "level", "description"])
@@ -114,26 +109,33 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _device_rows(site: config.Site, device: config.Device) -> list[list[str]]:
-    saved = peek(site.state_dir, device.name)
-    signals = (*COMMON, *site_signals(device.kind, device.settings, saved.get("shape")))
-    catalogue = Catalogue(
-        device.name, device.type, f"{site.prefix}{device.name}:", saved.get("version", 0), False, signals
-    )
-    named = [_row(catalogue.prefix, signal) for signal in signals]
-    named += [
-        [
-            catalogue.prefix + row.name,
-            "readback",
-            "float",
-            "",
-            "",
-            "operator",
-            f"All {len(row.signals)} columns of one reading, in one event",
-        ]
-        for row in catalogue.rows
-    ]
-    return named
+def _signals(site: config.Site) -> list[Catalogue]:
+    """Give each device's catalogue, from the site file and what the box told last.
+
+    Raises:
+        ConfigError: the site file does not fit the devices' signals.
+    """
+    catalogues, mistakes = [], []
+    for device in site.devices:
+        saved = peek(site.state_dir, device.name)
+        try:
+            signals = all_signals(device.kind, device.settings, saved.get("shape"))
+        except ValueError as error:
+            mistakes.append(f'[[device]] "{device.name}": {error}')
+            continue
+        prefix = f"{site.prefix}{device.name}:"
+        catalogues.append(Catalogue(device.name, device.type, prefix, saved.get("version", 0), False, tuple(signals)))
+    if mistakes:
+        raise config.ConfigError(site.path, mistakes)
+    return catalogues
+
+
+def _rows(catalogue: Catalogue) -> list[list[str]]:
+    lines = [_row(catalogue.prefix, signal) for signal in catalogue.signals]
+    for row in catalogue.rows:
+        text = f"All {len(row.signals)} columns of one reading, in one event"
+        lines.append([catalogue.prefix + row.name, "readback", "float", "", "", "operator", text])
+    return lines
 
 
 def _row(prefix: str, signal: Signal) -> list[str]:

@@ -19,12 +19,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FiniteFloat,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
-from iocs.signals import Alarms, check_name
+from iocs.signals import HEAD_LENGTH, SIGNAL_LENGTH, Alarms, check_name
 
 KINDS = "countinghouse.devices"
 
@@ -73,11 +74,11 @@ class SiteTable(Table):
 class AlarmTable(Table):
     """`alarms."NAME" = { high = 2.0 }` of a device."""
 
-    lolo: float | None = Field(None, description="MAJOR at or below this.")
-    low: float | None = Field(None, description="MINOR at or below this.")
-    high: float | None = Field(None, description="MINOR at or above this.")
-    hihi: float | None = Field(None, description="MAJOR at or above this.")
-    hysteresis: float = Field(0.0, description="How far back the value must come to end the alarm.")
+    lolo: FiniteFloat | None = Field(None, description="MAJOR at or below this.")
+    low: FiniteFloat | None = Field(None, description="MINOR at or below this.")
+    high: FiniteFloat | None = Field(None, description="MINOR at or above this.")
+    hihi: FiniteFloat | None = Field(None, description="MAJOR at or above this.")
+    hysteresis: FiniteFloat = Field(0.0, description="How far back the value must come to end the alarm.")
 
     def model_post_init(self, context: Any) -> None:
         """Refuse limits in the wrong order."""
@@ -95,7 +96,15 @@ def _device_name(name: str) -> str:
     return name
 
 
-DeviceName = Annotated[str, BeforeValidator(_device_name)]
+DeviceName = Annotated[str, AfterValidator(_device_name)]
+
+
+def _signal_name(name: str) -> str:
+    check_name(name, SIGNAL_LENGTH)
+    return name
+
+
+SignalName = Annotated[str, AfterValidator(_signal_name)]
 
 
 class DeviceSettings(Table):
@@ -103,10 +112,10 @@ class DeviceSettings(Table):
 
     name: DeviceName = Field(description="Second part of its PV names: PREFIX + NAME + ':' + SIGNAL.")
     type: str = Field(description="Kind of device: an installed one, or mylab.foo:Foo.")
-    limits: dict[str, tuple[float, float]] = Field(
+    limits: dict[SignalName, tuple[FiniteFloat, FiniteFloat]] = Field(
         {}, description="limits.VSET = [0, 3000] narrows what may be put; a bare signal name means every channel."
     )
-    alarms: dict[str, AlarmTable] = Field(
+    alarms: dict[SignalName, AlarmTable] = Field(
         {}, description="alarms.IMON = { high = 2.0 }; a bare signal name means every channel."
     )
     lost_after: float | None = Field(
@@ -258,6 +267,12 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
     devices = [_device(table, path.parent, kinds, mistakes) for table in tables if isinstance(table, dict)]
     names = [device.name for device in devices]
     mistakes += [
+        f'[[device]] "{device.name}", key name: its PV names begin with {_head(file, device)!r}, '
+        f"which has {len(_head(file, device))} characters; at most {HEAD_LENGTH} leave room for the signals"
+        for device in devices
+        if file is not None and len(_head(file, device)) > HEAD_LENGTH
+    ]
+    mistakes += [
         f'[[device]] "{name}": the name is used {names.count(name)} times'
         for name in sorted(set(names))
         if names.count(name) > 1
@@ -268,9 +283,13 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
     return Site(path, site.name, site.prefix, site.simulated, site.state_dir, tuple(devices), file.archive)
 
 
+def _head(file: SiteFile, device: Device) -> str:
+    return f"{file.site.prefix}{device.name}:"
+
+
 def _device(table: dict[str, Any], directory: Path, kinds: bool, mistakes: list[str]) -> Device:
     name, type_name = str(table.get("name", "?")), str(table.get("type", "?"))
-    if not kinds or "type" not in table:
+    if not kinds or not isinstance(table.get("type"), str):
         return Device(name, type_name)
     try:
         kind = find_kind(type_name)
@@ -294,21 +313,27 @@ def find_kind(type_name: str) -> Any:
     """Give the class of a kind of device.
 
     Raises:
-        LookupError: there is none; the text says what there is.
+        LookupError: there is none, or it cannot be loaded; the text says what there is.
     """
     installed = installed_kinds()
-    if type_name in installed:
-        return installed[type_name].load()
     module, _, attribute = type_name.partition(":")
-    if not attribute:
+    if type_name not in installed and not (module and attribute):
         known = ", ".join(sorted(installed)) or "none: is the package installed (make venv)?"
         raise LookupError(
             f"no kind of device is called {type_name!r}; known: {known}. Your own is written mylab.foo:Foo"
         )
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise LookupError(f"{type_name!r} cannot be loaded: {error}") from error
+        kind = (
+            installed[type_name].load()
+            if type_name in installed
+            else getattr(importlib.import_module(module), attribute)
+        )
+    except Exception as error:  # whatever the code of a plug-in does, it is a mistake of this `type`
+        raise LookupError(f"{type_name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    settings = getattr(kind, "Settings", None)
+    if not (isinstance(settings, type) and issubclass(settings, DeviceSettings)):
+        raise LookupError(f"{type_name!r} is not a kind of device: it has no Settings made from DeviceSettings")
+    return kind
 
 
 def _sentences(error: ValidationError, data: dict[str, Any], where: str = "") -> list[str]:
@@ -350,6 +375,8 @@ def schema() -> str:
         table["properties"]["type"] = {"const": name, "title": "Type"}
         definitions[f"device.{name}"] = table
         choices.append({"$ref": f"#/$defs/device.{name}"})
+    own = definitions.pop("DeviceTable")  # a kind that is not installed: its keys are its own
+    own["properties"]["type"] |= {"pattern": ":"}
+    choices.append(own)
     whole["properties"]["device"] = {"type": "array", "items": {"anyOf": choices}}
-    definitions.pop("DeviceTable", None)
     return json.dumps(whole, indent=2)

@@ -17,6 +17,8 @@ The base class does the rest: common PVs, ENABLE, loss and healing, limits, refu
 """
 
 import asyncio
+import contextlib
+import itertools
 import json
 import logging
 import math
@@ -27,7 +29,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
 
-from drivers.errors import DriverError
+from drivers.errors import DeviceError, DriverError
 from drivers.link import Backoff
 from iocs.ca.client import Client
 from iocs.ca.server import Server
@@ -36,6 +38,7 @@ from iocs.log import device as device_of_log
 from iocs.signals import (
     MONITOR,
     ROW_COUNT,
+    TEXT_BYTES,
     Bad,
     Catalogue,
     Kind,
@@ -50,12 +53,15 @@ from iocs.signals import (
     readback,
     rows,
     setpoint,
+    signal_to_dict,
+    typed,
 )
 from iocs.state import State
 
 log = logging.getLogger(__name__)
 
 NS = 1_000_000_000
+STEADY = 2.0  # s online, after which the waits between attempts begin anew
 
 
 class Life(IntEnum):
@@ -187,16 +193,20 @@ class Device:
         if self._saved["enable"]:
             self._enabled.set()
         self._session: asyncio.Task[None] | None = None
+        self._bug: Exception | None = None  # what went wrong in a post from a thread
+        self._waking = asyncio.Event()  # ends the wait between two attempts
         self._putting = asyncio.Lock()
+        self._puts: set[asyncio.Task[None]] = set()
         self._life = Life.CONNECTING
         self._reason = ""
         self._reconnects = -1
         self._heartbeat = 0
         self._good_at: float | None = None
+        self._online_at = 0.0
         self._signals: dict[str, Signal] = {}
         self._rows: dict[str, tuple[str, ...]] = {}
         self._sequence: dict[str, int] = {}
-        self._serve_signals()
+        self._serve_signals(self.shape)
         self._server.post(self.prefix, time.time_ns(), self._common_values())
 
     @property
@@ -226,19 +236,31 @@ class Device:
             time_ns: when the values were taken, ns since 1970, by the box's clock where that is the better one.
             values: by signal name; a value or `Bad`.
             scalars: False posts rows alone (data that come faster than people look).
+
+        A value that is not of its signal's kind makes that PV INVALID and is logged, once.
+
+        Raises:
+            KeyError: a name is none of the device's signals; nothing is posted.
         """
+        if unknown := values.keys() - self._signals.keys():
+            raise KeyError(f"{self.name} has no signals {sorted(unknown)}")
+        if not self._enabled.is_set():
+            return  # a last reading on its way when the box was released
         self._good_at = time.monotonic()
         if self._life is not Life.ONLINE:
             self._come_online()
         for row, columns in self._rows.items():
             if any(column in values for column in columns):
-                self._post_row(row, time_ns, [_number(values.get(column)) for column in columns])
+                self._post_row(row, time_ns, [self._column(column, values) for column in columns])
         if scalars:
             self._server.post(self.prefix, time_ns, values)
 
     def post_threadsafe(self, loop: asyncio.AbstractEventLoop, time_ns: int, values: Mapping[str, Any]) -> None:
-        """`post`, for the thread of a box that blocks. The values are posted in the event loop's next turn."""
-        loop.call_soon_threadsafe(self.post, time_ns, dict(values))
+        """`post`, for the thread of a box that blocks. The values are posted in the event loop's next turn.
+
+        What comes too late, after the session of `run` that the thread belongs to, is dropped.
+        """
+        loop.call_soon_threadsafe(self._post_from_thread, self._session, time_ns, dict(values))
 
     def identify(self, idn: str) -> None:
         """Tell what the box says it is (`IDN`)."""
@@ -247,8 +269,13 @@ class Device:
     def lost(self, reason: str, *, life: Life = Life.LOST) -> None:
         """Say that the box is lost: all its PVs INVALID with their last values and stamps, the reason in `ERROR`.
 
-        The same reason again is not logged again.
+        What never had a value stays UDF. The same reason again is not logged again. A disabled device stays disabled.
         """
+        if not self._enabled.is_set() and life is not Life.DISABLED:
+            log.info("while disabled: %s", reason)
+            return
+        if self._life is Life.ONLINE and time.monotonic() - self._online_at > STEADY:
+            self.backoff.reset()
         if life is not Life.DISABLED and reason != self._reason:
             log.warning("lost: %s", reason)
         self._life, self._reason = life, reason
@@ -264,17 +291,30 @@ class Device:
 
         Args:
             shape: plain data that JSON can hold; saved for the next start.
+
+        Raises:
+            DeviceError: it cannot be served, or the site file does not fit it; what was served stays as it is.
         """
         if shape == self.shape:
             return
-        self.shape = self._saved["shape"] = shape
-        self._serve_signals()
+        try:
+            self._serve_signals(shape)
+        except ValueError as error:
+            raise DeviceError(f"what the box tells about itself cannot be served: {error}") from error
 
     def watch(self, name: str, on_reading: Callable[[Reading], None]) -> Callable[[], Any]:
-        """Watch a PV: in this process where it is served here, else over Channel Access; gives what ends it."""
+        """Watch a PV: in this process where it is served here, else over Channel Access; gives what ends it.
+
+        Args:
+            name: the whole name of the PV, e.g. "LAB:GAS:P".
+            on_reading: called in the event loop with the present reading and with every new one, `connected` False when
+                the PV goes away. It must not wait; an exception in it is logged and hurts nobody else.
+        """
         if self._server.reading(name) is not None:
             return self._server.watch(name, on_reading)
-        return self._client().watch(name, on_reading).close
+        client = self._client()
+        watch = client.watch(name, on_reading)
+        return lambda: client.end(watch)
 
     def save(self) -> None:
         """Save the state (`memory`, ENABLE, shape, catalogue version). A disk that refuses is told in the log."""
@@ -288,59 +328,124 @@ class Device:
 
     async def live(self) -> None:
         """Serve the box until cancelled: run, lose, back off, heal. What is not a DriverError escapes."""
-        beating = asyncio.create_task(self._beat())
-        try:
-            while True:
-                await self._enabled.wait()
-                self._life = Life.CONNECTING if self._life is Life.DISABLED else self._life
-                self._tell_life()
-                self._session = asyncio.create_task(self.run())
-                try:
-                    await self._session
-                    self.lost("the connection ended")
-                except DriverError as error:
-                    self.lost(str(error))
-                except asyncio.CancelledError:
-                    if (task := asyncio.current_task()) is None or task.cancelling():
-                        raise
-                    continue  # ENABLE 0 ended the session
-                finally:
-                    self._session = None
-                await asyncio.sleep(self.backoff.next())
-        finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+        while True:
+            await self._enabled.wait()
+            if self._life is Life.DISABLED:
+                self._life, self._reason = Life.CONNECTING, ""
+            self._tell_life()
+            reason = await self._hold()
+            if self._enabled.is_set():
+                self.lost(reason)
+                await self.pause(self.backoff.next())
+
+    async def beat(self) -> None:
+        """Count seconds, tell the age of the data, and lose a box that has gone silent, until cancelled."""
+        for quarter in itertools.count(1):
+            await asyncio.sleep(0.25)
+            age = math.nan if self._good_at is None else time.monotonic() - self._good_at
+            if quarter % 4 == 0:
+                self._heartbeat = (self._heartbeat + 1) % (1 << 31)
+                told = Bad("no good data yet", status=Status.UDF) if self._good_at is None else age
+                self._server.post(self.prefix, time.time_ns(), {"HEARTBEAT": self._heartbeat, "AGE": told})
+            if self._life is Life.ONLINE and age > self.lost_after:
+                self.lost(f"no good data for {age:.1f} s")
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next attempt to reach the box; a put to ENABLE ends the wait."""
+        self._waking.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._waking.wait()
 
     async def handle_put(self, pv: str, value: Any, by: str) -> None:
         """Check a client's put, carry it out, and post the confirmed value. Puts to one box are serial.
 
+        A put that has begun is brought to its end, also when the client has gone meanwhile.
+
         Raises:
             Refused: it was not carried out; value and alarm of the PV are untouched, the reason is in LASTREJECT.
         """
-        signal = self._signals[pv.removeprefix(self.prefix)]
-        device_of_log.set(self.name)
-        try:
-            value = acceptable(signal, value)
-            async with self._putting:
-                if signal.name == "ENABLE":
-                    await self._enable(bool(value), by)
-                else:
-                    if not self._enabled.is_set():
-                        raise Refused("the device is disabled; put 1 to ENABLE first")
-                    value = await self.put(signal, value, by)
-        except (Refused, DriverError) as error:
-            log.warning("put of %s = %r by %s refused: %s", signal.name, value, by, error)
-            self._server.post(self.prefix, time.time_ns(), {"LASTREJECT": f"{signal.name} = {value}: {error}"})
-            raise Refused(str(error)) from error
-        log.info("put of %s = %r by %s", signal.name, value, by)
-        self._server.post(self.prefix, time.time_ns(), {signal.name: value})
+        task = asyncio.create_task(self._put(pv.removeprefix(self.prefix), value, by))
+        self._puts.add(task)
+        task.add_done_callback(self._puts.discard)
+        await asyncio.shield(task)
+
+    async def end_puts(self) -> None:
+        """Break off the puts that are under way; for the end of the process."""
+        for task in self._puts:
+            task.cancel()
+        await asyncio.gather(*self._puts, return_exceptions=True)
 
     # Within
+
+    async def _hold(self) -> str:
+        """Hold the box for one session of `run`; give the reason of its end. What is not a DriverError escapes."""
+        session = self._session = asyncio.create_task(self.run())
+        try:
+            await asyncio.wait({session})
+        finally:
+            self._session = None
+            if not session.done():
+                session.cancel()
+                await asyncio.wait({session})
+        bug, self._bug = self._bug, None
+        error = bug or (None if session.cancelled() else session.exception())
+        if error is not None and not isinstance(error, DriverError):
+            raise error
+        return str(error or "the connection ended")
+
+    def _post_from_thread(self, session: "asyncio.Task[None] | None", time_ns: int, values: dict[str, Any]) -> None:
+        if session is None or session is not self._session:
+            return
+        try:
+            self.post(time_ns, values)
+        except Exception as error:  # noqa: BLE001  # told by whoever waits for the session
+            self._bug = error
+            session.cancel()
+
+    async def _put(self, name: str, value: Any, by: str) -> None:
+        device_of_log.set(self.name)
+        try:
+            signal = self._signals.get(name)
+            if signal is None:
+                raise Refused(f"{name} is no longer served")
+            value = acceptable(signal, value)
+            async with self._putting:
+                confirmed = await self._carry_out(signal, value, by)
+        except (Refused, DriverError) as error:
+            self._reject(name, value, by, str(error))
+            raise Refused(str(error)) from error
+        except Exception as error:
+            log.exception("internal error in a put of %s", name)
+            text = f"internal error: {type(error).__name__}: {error}"
+            self._reject(name, value, by, text)
+            raise Refused(text) from error
+        log.info("put of %s = %r by %s", name, confirmed, by)
+        if name in self._signals:
+            self._server.post(self.prefix, time.time_ns(), {name: confirmed})
+
+    async def _carry_out(self, signal: Signal, value: Any, by: str) -> Any:
+        if signal.name == "ENABLE":
+            await self._enable(bool(value), by)
+            return value
+        if not self._enabled.is_set():
+            raise Refused("the device is disabled; put 1 to ENABLE first")
+        if self._life is not Life.ONLINE:
+            raise Refused(f"the box does not answer: {self._reason or 'not connected yet'}")
+        return (
+            typed(signal, await self.put(signal, value, by)) if signal.count == 1 else await self.put(signal, value, by)
+        )
+
+    def _reject(self, name: str, value: Any, by: str, reason: str) -> None:
+        log.warning("put of %s = %r by %s refused: %s", name, value, by, reason)
+        self._server.post(self.prefix, time.time_ns(), {"LASTREJECT": f"{name} = {value}: {reason}"})
 
     async def _enable(self, enable: bool, by: str) -> None:
         self._saved["enable"] = enable
         self.save()
+        self._waking.set()
         if enable:
+            self.backoff.reset()
             self._enabled.set()
             return
         self._enabled.clear()
@@ -349,23 +454,14 @@ class Device:
             await asyncio.wait({self._session})
         self.lost(f"disabled by {by}", life=Life.DISABLED)
 
-    async def _beat(self) -> None:
-        """Count seconds, tell the age of the data, and lose a box that has gone silent."""
-        while True:
-            await asyncio.sleep(1)
-            self._heartbeat = (self._heartbeat + 1) % (1 << 31)
-            age = math.nan if self._good_at is None else time.monotonic() - self._good_at
-            told = Bad("no good data yet", status=Status.UDF) if self._good_at is None else age
-            self._server.post(self.prefix, time.time_ns(), {"HEARTBEAT": self._heartbeat, "AGE": told})
-            if self._life is Life.ONLINE and age > self.lost_after:
-                self.lost(f"no good data for {age:.1f} s")
-
     def _come_online(self) -> None:
         self._life, self._reason = Life.ONLINE, ""
+        self._online_at = time.monotonic()
         self._reconnects += 1
-        self.backoff.reset()
         log.info("online")
         self._tell_life()
+        if idle := _idle_names(self.settings, self._signals):
+            log.warning("limits or alarms of the site file fit none of the signals: %s", ", ".join(idle))
 
     def _tell_life(self) -> None:
         self._server.post(
@@ -391,28 +487,44 @@ class Device:
             "AGE": Bad("no good data yet", status=Status.UDF),
         }
 
-    def _serve_signals(self) -> None:
-        """Bring what is served in line with settings and shape; a change of it is a new catalogue version."""
-        wanted = {signal.name: signal for signal in (*COMMON, *site_signals(type(self), self.settings, self.shape))}
+    def _serve_signals(self, shape: Any) -> None:
+        """Bring what is served in line with settings and shape; a change of it is a new catalogue version.
+
+        Raises:
+            ValueError: it cannot be served; nothing has changed.
+        """
+        wanted = {signal.name: signal for signal in all_signals(type(self), self.settings, shape)}
+        columns = {row.name: tuple(signal.name for signal in row.signals) for row in rows(wanted.values())}
+        told = [signal_to_dict(signal) for signal in wanted.values()]
+        change = json.loads(json.dumps(told)) != self._saved["signals"]
         served = self._signals
         gone = [name for name, signal in served.items() if wanted.get(name) != signal]
-        self._server.withdraw([self.prefix + name for name in gone])
+        gone += [name for name in self._rows if name not in columns]
         new = [signal for name, signal in wanted.items() if served.get(name) != signal]
-        self._signals = wanted
-        columns = {row.name: tuple(signal.name for signal in row.signals) for row in rows(wanted.values())}
-        self._server.withdraw([self.prefix + name for name in self._rows if name not in columns])
         new += [
             Signal(name, count=ROW_COUNT, doc=f"Row {name}", queued=True) for name in columns if name not in self._rows
         ]
-        self._rows = columns
+        self._server.withdraw([self.prefix + name for name in gone])
+        self._signals, self._rows = wanted, columns
         self._server.serve(self.prefix, new, self.handle_put)
-        told = json.loads(self.catalogue.to_json())
-        if told["signals"] != self._saved["signals"]:
-            self._saved["signals"] = told["signals"]
-            self._saved["version"] += 1
+        if change or shape != self.shape:
+            self.shape = self._saved["shape"] = shape
+            self._saved["signals"] = told
+            self._saved["version"] += change
             self.save()
+        if change:
             log.info("catalogue version %d: %d signals", self._saved["version"], len(wanted))
         self._server.post(self.prefix, time.time_ns(), {"PVS": self.catalogue.to_json()})
+
+    def _column(self, name: str, values: Mapping[str, Any]) -> float:
+        """Give a row's element: an enum as its state's number; NaN for absent, INVALID, or not of the kind."""
+        value = values.get(name)
+        if isinstance(value, Bad):
+            value = None if value.severity is Severity.INVALID else value.value
+        try:
+            return math.nan if value is None else float(typed(self._signals[name], value))
+        except (ValueError, TypeError, OverflowError):  # the PV itself tells it
+            return math.nan
 
     def _post_row(self, row: str, time_ns: int, values: list[float]) -> None:
         sequence = self._sequence[row] = self._sequence.get(row, 0) + 1
@@ -420,24 +532,33 @@ class Device:
         self._server.post(self.prefix, time_ns, {row: head + values})
 
 
-def site_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
-    """Give a device's own signals with the site file's limits and alarms: of two names that fit, the longer one wins.
+def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
+    """Give all signals of a device, the common ones first, with the site file's limits and alarms (pure).
+
+    Of two names in the site file that fit a signal, the longer one wins.
 
     Raises:
-        ValueError: limits or alarms in the site file do not fit the signal; a name clashes with a common PV.
+        ValueError: limits or alarms in the site file do not fit the signal; names clash; there are too many signals.
     """
-    common = {signal.name for signal in COMMON}
-    result = []
+    result = list(COMMON)
     for signal in kind.signals(settings, shape):
-        if signal.name in common:
-            raise ValueError(f"signal {signal.name} is one of the PVs that every device has")
         limits = _fitting(settings.limits, signal.name)
         alarms = _fitting(settings.alarms, signal.name)
         try:
             result.append(narrowed(signal, limits, alarms and alarms.alarms()))
         except ValueError as error:
             raise ValueError(f"{signal.name}: {error}") from error
+    rows(result)
+    size = len(Catalogue(settings.name, settings.type, "", 0, False, tuple(result)).to_json())
+    if size > TEXT_BYTES - 1000:
+        raise ValueError(f"the catalogue of its {len(result)} signals has {size} bytes; PVS can hold {TEXT_BYTES}")
     return result
+
+
+def _idle_names(settings: DeviceSettings, signals: Mapping[str, Signal]) -> list[str]:
+    """Give the names in a device's limits and alarms that fit none of its signals."""
+    fitting = {name.split(":", cut)[-1] for name in signals for cut in range(name.count(":") + 1)}
+    return sorted({*settings.limits, *settings.alarms} - fitting)
 
 
 def _fitting(table: Mapping[str, Any], name: str) -> Any:
@@ -448,10 +569,3 @@ def _fitting(table: Mapping[str, Any], name: str) -> Any:
         if ":" not in name:
             return None
         name = name.split(":", 1)[1]
-
-
-def _number(value: Any) -> float:
-    """A row's element: INVALID and absent are NaN, an enum is its state's number."""
-    if isinstance(value, Bad):
-        value = None if value.severity is Severity.INVALID else value.value
-    return math.nan if value is None else float(value)

@@ -31,7 +31,7 @@ def start(options: argparse.Namespace) -> None:
     """
     file = options.log_file or options.log_overwrite
     handler = (
-        logging.FileHandler(file, mode="w" if options.log_overwrite else "a")
+        logging.FileHandler(file, mode="w" if options.log_overwrite else "a", encoding="utf-8")
         if file
         else logging.StreamHandler(sys.stderr)
     )

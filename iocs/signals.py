@@ -105,10 +105,13 @@ class Alarms:
     hysteresis: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse limits in the wrong order."""
+        """Refuse limits in the wrong order, and what is not a finite number (JSON has no word for it)."""
         given = [
             (name, getattr(self, name)) for name in ("lolo", "low", "high", "hihi") if getattr(self, name) is not None
         ]
+        for name, limit in (*given, ("hysteresis", self.hysteresis)):
+            if not math.isfinite(limit):
+                raise ValueError(f"{name} = {limit:g} is not a limit")
         for (lower_name, lower), (upper_name, upper) in pairwise(given):
             if lower > upper:
                 raise ValueError(f"{lower_name} = {lower:g} is above {upper_name} = {upper:g}")
@@ -162,15 +165,25 @@ class Signal:
 
     def __post_init__(self) -> None:
         """Refuse a declaration that could not be served."""
-        check_name(self.name)
+        check_name(self.name, SIGNAL_LENGTH)
+        if self.row:
+            check_name(self.row, SIGNAL_LENGTH)
+        if self.count < 1 or (self.count > 1 and self.kind not in (Kind.FLOAT, Kind.INT)):
+            raise ValueError(f"{self.name}: count = {self.count}; 1, or more of float or int")
         if (self.kind is Kind.ENUM) != bool(self.states):
             raise ValueError(f"{self.name}: an enum needs states, and only an enum has them")
         if len(self.states) > 16 or any(len(state.encode()) > 25 for state in self.states):
             raise ValueError(f"{self.name}: Channel Access allows 16 states of 25 bytes, not {self.states}")
+        if len(set(self.states)) < len(self.states) or "" in self.states:
+            raise ValueError(f"{self.name}: states need names, each another, not {self.states}")
         if self.state_severities and len(self.state_severities) != len(self.states):
             raise ValueError(f"{self.name}: one severity a state, or none at all")
         if self.row and (self.kind in (Kind.STR, Kind.TEXT) or self.count != 1):
             raise ValueError(f"{self.name}: a column of row {self.row} must be a number")
+        if (self.limits or self.alarms) and self.kind not in (Kind.FLOAT, Kind.INT):
+            raise ValueError(f"{self.name}: limits and alarm limits are for numbers, this is {self.kind}")
+        if self.limits and not all(math.isfinite(limit) for limit in self.limits):
+            raise ValueError(f"{self.name}: limits {self.limits} are not finite")
         if self.limits and not self.limits[0] <= self.limits[1]:
             raise ValueError(f"{self.name}: limits {self.limits} are upside down")
 
@@ -222,13 +235,19 @@ def rows(signals: Iterable[Signal]) -> tuple[Row, ...]:
     """Give the rows that the signals say they are columns of, in order of declaration.
 
     Raises:
-        ValueError: a row has more columns than fit.
+        ValueError: a name is used twice, by signals or by a row, or a row has more columns than fit.
     """
     columns: dict[str, list[Signal]] = {}
+    names: set[str] = set()
     for signal in signals:
+        if signal.name in names:
+            raise ValueError(f"the signal {signal.name} is declared twice")
+        names.add(signal.name)
         if signal.row:
             columns.setdefault(signal.row, []).append(signal)
     for name, members in columns.items():
+        if name in names:
+            raise ValueError(f"{name} is the name of a row and of a signal")
         if len(members) + ROW_HEAD > ROW_COUNT:
             raise ValueError(f"row {name} has {len(members)} columns; at most {ROW_COUNT - ROW_HEAD} fit")
     return tuple(Row(name, tuple(members)) for name, members in columns.items())
@@ -277,17 +296,25 @@ class Refused(Exception):
 
 
 _NAME = re.compile(r"[A-Z0-9_]+(:[A-Z0-9_]+)*")
-NAME_LENGTH = 60
+# A PV name has at most 60 characters. Each half keeps its own limit, so that no signal of any kind of device, not even
+# one that a box names at run time, can be too long for the site.
+HEAD_LENGTH = 28  # the site's prefix and the device's name, with both colons
+SIGNAL_LENGTH = 32
+NAME_LENGTH = HEAD_LENGTH + SIGNAL_LENGTH
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, length: int = NAME_LENGTH) -> None:
     """Refuse a name (or a part of one) that breaks the house's rule for PV names.
+
+    Args:
+        name: the name, or the part.
+        length: most characters that it may have.
 
     Raises:
         ValueError: it says which rule.
     """
-    if len(name) > NAME_LENGTH:
-        raise ValueError(f"PV name {name!r} has {len(name)} characters; at most {NAME_LENGTH} are allowed")
+    if len(name) > length:
+        raise ValueError(f"PV name {name!r} has {len(name)} characters; at most {length} are allowed")
     if not _NAME.fullmatch(name):
         raise ValueError(f"PV name {name!r}: use capitals, digits, '_', and ':' between parts")
 
@@ -331,22 +358,17 @@ def limit_alarm(alarms: Alarms | None, value: float, last: Status = Status.NO_AL
     for limit, side, status, severity in checks:
         if limit is None:
             continue
-        slack = alarms.hysteresis if _holds(status, last) else 0.0
+        slack = alarms.hysteresis if status is last else 0.0  # a value must come back by it to leave its alarm
         if side * value >= side * limit - slack:
             return severity, status
     return Severity.NO_ALARM, Status.NO_ALARM
-
-
-def _holds(status: Status, last: Status) -> bool:
-    """Whether the last alarm lay at this limit, so that the value must come back by the hysteresis to leave it."""
-    return status is last or (status, last) in ((Status.HIGH, Status.HIHI), (Status.LOW, Status.LOLO))
 
 
 def narrowed(signal: Signal, limits: tuple[float, float] | None, alarms: Alarms | None) -> Signal:
     """Give the signal with the site file's limits and alarms.
 
     Raises:
-        ValueError: the limits would widen what the box allows.
+        ValueError: the limits would widen what the box allows, or the signal is not a number.
     """
     if limits is not None:
         if signal.limits and not (signal.limits[0] <= limits[0] <= limits[1] <= signal.limits[1]):
@@ -355,33 +377,68 @@ def narrowed(signal: Signal, limits: tuple[float, float] | None, alarms: Alarms 
     return replace(signal, alarms=alarms) if alarms is not None else signal
 
 
+def typed(signal: Signal, value: Any) -> Any:
+    """Bring one value to the Python type of its signal's kind; an Enum member becomes its place among the states.
+
+    Raises:
+        ValueError, TypeError, OverflowError: it is not a value of the kind.
+    """
+    match signal.kind:
+        case Kind.FLOAT:
+            return float(value)
+        case Kind.INT:
+            number = int(value)
+            if not -(2**31) <= number < 2**31:
+                raise ValueError(f"{value!r} is not a whole number of 32 bits")
+            return number
+        case Kind.ENUM:
+            if isinstance(value, Enum):
+                return signal.states.index(value.name)
+            state = int(value)
+            if not 0 <= state < len(signal.states):
+                raise ValueError(f"{value!r} is none of the states {signal.states}")
+            return state
+    return str(value)
+
+
 def acceptable(signal: Signal, value: Any) -> Any:
     """Check what a client puts, without asking the box; gives the value in the type of the signal's kind.
 
     Raises:
-        Refused: it is not a value of the kind, not finite, beyond the limits, or none of the states.
+        Refused: it is not a value of the kind, not finite, beyond the limits, too long, or none of the states.
     """
     if signal.kind in (Kind.STR, Kind.TEXT):
         return _text(signal, value)
-    if isinstance(value, Sized) and not isinstance(value, str | bytes):
-        if signal.count > 1:
-            return _array(signal, value)
-        raise Refused(f"one value is needed, not {len(value)}")
+    many = isinstance(value, Iterable) and not isinstance(value, str | bytes)
     if signal.count > 1:
-        return _array(signal, (value,))
-    if signal.kind is Kind.ENUM:
-        return _state(signal, value)
+        if isinstance(value, np.ndarray) and value.size and value.dtype.kind in "iuf":
+            return _array(signal, value)
+        return [_number(signal, item) for item in _fitting(signal, list(value) if many else [value])]
+    if many:
+        raise Refused(f"one value is needed, not {value!r}")
+    return _state(signal, value) if signal.kind is Kind.ENUM else _number(signal, value)
+
+
+def _text(signal: Signal, value: Any) -> str:
+    if isinstance(value, Sized) and not isinstance(value, str):
+        raise Refused(f"one text is needed, not {len(value)} values")
+    text, most = str(value), STR_BYTES if signal.kind is Kind.STR else TEXT_BYTES
+    if len(text.encode(errors="replace")) > most:
+        raise Refused(f"the text has more than {most} bytes")
+    return text
+
+
+def _number(signal: Signal, value: Any) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Refused(f"{value!r} is not a number") from None
     if not math.isfinite(number):
         raise Refused(f"{number} is not a value that can be set")
     if signal.limits and not signal.limits[0] <= number <= signal.limits[1]:
         low, high = signal.limits
-        raise Refused(
-            f"{number:g} {signal.unit} is beyond the limits {low:g} .. {high:g} {signal.unit}".replace("  ", " ")
-        )
+        unit = f" {signal.unit}" if signal.unit else ""
+        raise Refused(f"{number:g}{unit} is beyond the limits {low:g} .. {high:g}{unit}")
     if signal.kind is Kind.INT:
         if number != int(number) or not -(2**31) <= number < 2**31:
             raise Refused(f"{value!r} is not a whole number of 32 bits")
@@ -389,37 +446,33 @@ def acceptable(signal: Signal, value: Any) -> Any:
     return number
 
 
-def _text(signal: Signal, value: Any) -> str:
-    if isinstance(value, Sized) and not isinstance(value, str):
-        raise Refused(f"one text is needed, not {len(value)} values")
-    size, most = len(str(value).encode(errors="replace")), TEXT_BYTES if signal.kind is Kind.TEXT else STR_BYTES
-    if size > most:
-        raise Refused(f"the text has {size} bytes, at most {most} fit")
-    return str(value)
+def _fitting(signal: Signal, values: Any) -> Any:
+    if len(values) > signal.count:
+        raise Refused(f"at most {signal.count} values fit, not {len(values)}")
+    return values
 
 
 def _array(signal: Signal, values: Any) -> Any:
-    if len(values) > signal.count:
-        raise Refused(f"{len(values)} elements are given, at most {signal.count} fit")
-    try:
-        numbers = np.asarray(values, "i4" if signal.kind is Kind.INT else "f8")
-    except (TypeError, ValueError, OverflowError):
-        raise Refused("not all elements are numbers") from None
+    """`_number` for many at once: a million of them must not hold up the process for a second."""
     low, high = signal.limits or (-math.inf, math.inf)
-    if not np.isfinite(numbers).all():
-        raise Refused("not all elements are values that can be set")
-    if len(numbers) and not low <= numbers.min() <= numbers.max() <= high:
-        raise Refused(f"not all elements are within {low:g} .. {high:g} {signal.unit}".rstrip())
-    return numbers
+    values = _fitting(signal, values)
+    if not np.isfinite(values).all():
+        raise Refused("there are elements that are not values that can be set")
+    if not low <= values.min() <= values.max() <= high:
+        raise Refused(f"there are elements beyond the limits {low:g} .. {high:g} {signal.unit}".rstrip())
+    if signal.kind is Kind.INT:
+        if (values != np.rint(values)).any() or values.min() < -(2**31) or values.max() >= 2**31:
+            raise Refused("there are elements that are not whole numbers of 32 bits")
+        return values.astype("i4")
+    return values.astype("f8")
 
 
 def _state(signal: Signal, value: Any) -> int:
     if isinstance(value, str) and value in signal.states:
         return signal.states.index(value)
     try:
-        state = int(value)
-        if not isinstance(value, str) and state != value:
-            state = -1
+        number = float(value)
+        state = int(number) if number.is_integer() else -1
     except (TypeError, ValueError, OverflowError):
         state = -1
     if not 0 <= state < len(signal.states):
@@ -478,11 +531,12 @@ class Catalogue:
                 bool(data["simulated"]),
                 signals,
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a catalogue: {type(error).__name__} {error}") from error
 
 
 _DEFAULTS = {field.name: field.default for field in fields(Signal)}
+_LIMITS = [field.name for field in fields(Alarms)]
 
 
 def signal_to_dict(signal: Signal) -> dict[str, Any]:
@@ -490,9 +544,13 @@ def signal_to_dict(signal: Signal) -> dict[str, Any]:
     data = {name: getattr(signal, name) for name, default in _DEFAULTS.items() if getattr(signal, name) != default}
     if signal.alarms is not None:
         data["alarms"] = {
-            f.name: getattr(signal.alarms, f.name) for f in fields(Alarms) if getattr(signal.alarms, f.name) is not None
+            name: getattr(signal.alarms, name) for name in _LIMITS if getattr(signal.alarms, name) is not None
         }
     return data
+
+
+def _alarms_from_dict(data: Mapping[str, float] | None) -> Alarms | None:
+    return None if data is None else Alarms(**{name: value for name, value in data.items() if name in _LIMITS})
 
 
 def signal_from_dict(data: Mapping[str, Any]) -> Signal:
@@ -508,7 +566,7 @@ def signal_from_dict(data: Mapping[str, Any]) -> Signal:
         "states": tuple,
         "state_severities": lambda values: tuple(Severity(value) for value in values),
         "limits": lambda pair: None if pair is None else (float(pair[0]), float(pair[1])),
-        "alarms": lambda limits: None if limits is None else Alarms(**limits),
+        "alarms": _alarms_from_dict,
         "archive": Archive,
         "level": Level,
     }

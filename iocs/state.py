@@ -91,13 +91,15 @@ def _load(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise StateError(f"{path} cannot be read: {error}; {MOVE_AWAY}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
+    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
         raise StateError(f"{path} is not a state file; {MOVE_AWAY}")
-    if document.get("format") != FORMAT:
+    if document["format"] != FORMAT:
         raise StateError(
-            f"{path} has format {document.get('format')}, this program knows {FORMAT}: "
-            f"use the version that wrote it; {MOVE_AWAY}"
+            f"{path} has format {document['format']}, this program knows {FORMAT}: "
+            f"use the version that wrote it; or {MOVE_AWAY}"
         )
+    if not isinstance(document.get("data"), dict):
+        raise StateError(f"{path} is not a state file; {MOVE_AWAY}")
     return document["data"]
 
 

@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 
+from drivers.link import Backoff
 from iocs import config
 from iocs.ca.client import Client
 from iocs.ca.server import Server
-from iocs.device import Device, Life, Place, site_signals
+from iocs.device import Device, Life, Place, all_signals
 from iocs.log import device as device_of_log
 from iocs.state import State, StateError, open_state
 
@@ -55,9 +57,8 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
     with ExitStack() as held:
         states = {device.name: _open_state(held, site, device) for device in devices}
         settings = {device.name: _settings(held, device, sim) for device in devices}
-        async with AsyncExitStack() as connections:
-            client = await connections.enter_async_context(Client())
-            await _refuse_doubles(client, site, devices)
+        await _refuse_doubles(site, devices)
+        async with Client() as client:
             server = Server()
             built = []
             for device in devices:
@@ -93,33 +94,56 @@ async def _supervise(device: Device) -> None:
     """Let a device live. A bug in it makes it INVALID, is logged with its traceback, and starts it again."""
     device_of_log.set(device.name)
     log.info("start%s", " on its simulator" if device.simulated else "")
+    try:
+        await asyncio.gather(_restart(device, device.live), _restart(device, device.beat))
+    finally:
+        await device.end_puts()
+
+
+async def _restart(device: Device, live: Callable[[], Awaitable[None]]) -> None:
+    waits = Backoff(first=0.5)
+    last = ""
     while True:
+        began = time.monotonic()
         try:
-            await device.live()
+            await live()
         except Exception as error:
-            log.exception("internal error")
-            device.lost(f"internal error: {type(error).__name__}: {error} (see the log)", life=Life.FAULT)
-            await asyncio.sleep(device.backoff.next())
+            bug = f"internal error: {type(error).__name__}: {error}"
+            if time.monotonic() - began > 60:
+                waits.reset()
+            if bug != last:
+                log.exception("internal error; the device is started again")
+            last = bug
+            device.lost(f"{bug} (see the log)", life=Life.FAULT)
+            await device.pause(waits.next())
 
 
 def _open_state(held: ExitStack, site: config.Site, device: config.Device) -> State:
     try:
         state = held.enter_context(open_state(site.state_dir, device.name))
         saved = state.load()
-        site_signals(device.kind, device.settings, saved.get("shape"))
+        all_signals(device.kind, device.settings, saved.get("shape"))
     except (StateError, ValueError) as error:
         raise StartError(f"{device.name}: {error}") from error
     return state
 
 
 def _settings(held: ExitStack, device: config.Device, sim: bool) -> config.DeviceSettings:
-    return held.enter_context(device.kind.simulate(device.settings)) if sim else device.settings
+    if not sim:
+        return device.settings
+    try:
+        return held.enter_context(device.kind.simulate(device.settings))
+    except NotImplementedError:
+        raise StartError(f"{device.name}: devices of the type {device.type} have no simulator; --except it") from None
+    except RuntimeError as error:
+        raise StartError(f"{device.name}: {error}") from error
 
 
-async def _refuse_doubles(client: Client, site: config.Site, devices: Sequence[config.Device]) -> None:
+async def _refuse_doubles(site: config.Site, devices: Sequence[config.Device]) -> None:
     """Refuse to start where one of our PVs is answered already."""
     names = [f"{site.prefix}{device.name}:ONLINE" for device in devices]
-    answers = await asyncio.gather(*(client.answered(name) for name in names))
+    async with Client() as client:  # one of its own: a client goes on searching what it did not find
+        answers = await asyncio.gather(*(client.answered(name) for name in names))
     for name, where in zip(names, answers, strict=True):
         if where:
             raise StartError(

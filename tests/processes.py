@@ -16,13 +16,18 @@ from pathlib import Path
 DEADLINE = 30.0  # s; far more than anything takes, so that a loaded machine does not fail a good program
 
 
+# Below the ports that the kernel gives to outgoing connections, and a range of its own for each of pytest's workers.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_PORTS = range(20000 + 1500 * _WORKER, 20000 + 1500 * (_WORKER + 1))
+
+
 def free_port() -> int:
     """Give a port that is free for TCP and UDP on 127.0.0.1."""
     while True:
+        port = random.choice(_PORTS)
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = tcp.getsockname()[1]
             try:
+                tcp.bind(("127.0.0.1", port))
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue

@@ -5,7 +5,7 @@ First form, on caproto's own asyncio client: names, search, connection and recon
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 import caproto as ca
@@ -36,6 +36,8 @@ class Watch:
     async def start(self, context: Context) -> None:
         """Search the PV and subscribe to it; it stays searched until it is found, and again whenever it is lost."""
         (pv,) = await context.get_pvs(self.name, connection_state_callback=self._on_connection)
+        if self not in self._client.watches:
+            return  # closed meanwhile
         self._subscription = pv.subscribe(data_type="time", data_count=0)
         self._subscription.add_callback(self._on_event)
 
@@ -53,17 +55,24 @@ class Watch:
         self._on_reading(self.reading)
 
     async def _on_connection(self, pv: Any, state: str) -> None:
-        if state != "connected" and self.reading.connected:
+        if state == "connected":
+            return
+        if self.reading.connected:
             old = self.reading
             self.reading = Reading(old.value, old.time_ns, Severity.INVALID, Status.COMM, connected=False, local=False)
             self._on_reading(self.reading)
+        if not pv.circuit_manager.dead.is_set():  # withdrawn by a server that lives on: caproto would rest here
+            pv.channel_ready.clear()
+            pv.circuit_ready.clear()
+            pv.context.broadcaster.results.mark_channel_disconnected(pv.name, pv.circuit_manager.circuit.address)
+            await pv.context.reconnect([(pv.name, pv.priority)])
 
 
 class Client:
     """A Channel Access client: `async with Client() as client`."""
 
     def __init__(self) -> None:
-        self._context = Context()
+        self._context: Context | None = None  # caproto's, once it is needed: an unused one cannot be closed
         self.watches: set[Watch] = set()  # caproto keeps callbacks by weak reference only
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -74,6 +83,8 @@ class Client:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._context is None:
+            return
         await _end([*self._context._tasks.tasks, *self._context.broadcaster._tasks.tasks])
         await self._context.disconnect()
 
@@ -84,10 +95,22 @@ class Client:
         """
         watch = Watch(self, name, on_reading)
         self.watches.add(watch)
-        task = asyncio.create_task(watch.start(self._context))
+        self._begin(watch.start(self._used()))
+        return watch
+
+    def end(self, watch: Watch) -> None:
+        """Close a watch without waiting for it."""
+        self._begin(watch.close())
+
+    def _used(self) -> Context:
+        if self._context is None:
+            self._context = Context()
+        return self._context
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return watch
 
     async def get(self, name: str, timeout: float = 5.0) -> Reading:
         """Read a PV once.
@@ -95,7 +118,7 @@ class Client:
         Raises:
             TimeoutError: it was not found, or did not answer, within `timeout` seconds.
         """
-        (pv,) = await self._context.get_pvs(name)
+        (pv,) = await self._used().get_pvs(name)
         try:
             async with asyncio.timeout(timeout):
                 return read_response(await pv.read(data_type="time", data_count=0, timeout=None))
@@ -109,7 +132,7 @@ class Client:
             TimeoutError: no confirmation came.
             PermissionError: the put was refused; the text says why.
         """
-        (pv,) = await self._context.get_pvs(name)
+        (pv,) = await self._used().get_pvs(name)
         try:
             async with asyncio.timeout(timeout):
                 response = await pv.write([value], timeout=None)
@@ -120,7 +143,7 @@ class Client:
 
     async def answered(self, name: str, timeout: float = 0.5) -> str | None:
         """Say who answers a search for a PV ("host:port"), None if nobody does within `timeout` seconds."""
-        (pv,) = await self._context.get_pvs(name)
+        (pv,) = await self._used().get_pvs(name)
         with contextlib.suppress(ca.CaprotoTimeoutError):
             await pv.wait_for_search(timeout=timeout)
             host, port = pv.circuit_manager.circuit.address

@@ -2,33 +2,19 @@
 
 import csv
 import itertools
-import os
 import random
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.processes import ca_environment, free_port, wait_for
+
 ROW_IOC = Path(__file__).with_name("row_ioc.py")
 FIRST, STEP = 1_790_000_000_020_000_000, 20_000_000
-
-
-def wait_for(condition: Callable[[], object], what: str, timeout: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {timeout:g} s"
-        time.sleep(0.02)
-
-
-def free_port() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
-        tcp.bind(("127.0.0.1", 0))
-        return str(tcp.getsockname()[1])
 
 
 class House:
@@ -42,15 +28,7 @@ class House:
         self.processes: list[subprocess.Popen[str]] = []
         self.write_site()
         root = str(Path(__file__).parents[2])
-        port = free_port()
-        self.environment = {
-            **os.environ,
-            "PYTHONPATH": root,
-            "EPICS_CA_SERVER_PORT": port,
-            "EPICS_CAS_SERVER_PORT": port,
-            "EPICS_CA_ADDR_LIST": "127.0.0.1",
-            "EPICS_CA_AUTO_ADDR_LIST": "NO",
-        }
+        self.environment = {**ca_environment(free_port()), "PYTHONPATH": root}
 
     def write_site(self, more: str = "write_every = 0.2", simulated: bool = False) -> None:
         flag = "simulated = true\n" if simulated else ""

@@ -1,548 +1,429 @@
-"""The Channel Access server as its clients see it: libca (in a process of its own), caproto's client, and raw bytes."""
+"""The Channel Access server against clients that we did not write: libca (pyepics) and caproto's."""
 
 import asyncio
-import json
-import struct
-import time
+import contextlib
+import math
+import signal
+import subprocess
+import sys
 
+import caproto
+import caproto.sync.client as caproto_client
 import numpy as np
 import pytest
-from caproto.asyncio.client import Context as CaprotoContext
 
-from iocs.ca.server import Limits
+from iocs.ca.client import Client
+from iocs.ca.server import Server
 from iocs.signals import (
     Alarms,
     Bad,
     Kind,
     Severity,
     Status,
-    command,
+    acceptable,
     readback,
     setpoint,
 )
-from tests.ca import ALARM, CTRL_DOUBLE, DOUBLE, LOG, PROPERTY, STRING, VALUE, house, number, severity, until
+from tests.processes import DEADLINE
+from tests.thermostat_lab import INVALID, MAJOR, MINOR, NO_ALARM, UDF, Lab
 
-HELD: list = []  # caproto's client keeps callbacks by weak reference, and stumbles when one goes
-PUTFAIL, NORDACCESS, NOWTACCESS, NORMAL = 160, 368, 376, 1
-VMON = readback(
-    "VMON",
-    "V",
-    precision=1,
-    limits=(0, 3000),
-    alarms=Alarms(-10, -5, 2000, 3000, 50),
-    doc="Measured output voltage, the magnitude alone, of channel 0",
+NOW = 1_700_000_000_123_456_789
+
+VOLTS = readback("VOLTS", "V", precision=1, limits=(0, 3000), alarms=Alarms(-5, 0, 10, 20), doc="x")
+VSET = setpoint("VSET", "kV", precision=2, limits=(0, 3))
+COUNT = setpoint("COUNT", type=int, limits=(-5, 5))
+MODE = setpoint("MODE", type=("Off", "On"), state_severities=(Severity.MAJOR, Severity.NO_ALARM))
+WORDS = setpoint("WORDS", type=str)
+TEXT = readback("TEXT", type=Kind.TEXT)
+WAVE = readback("WAVE", "mV", count=100_000)
+COUNTS = setpoint("COUNTS", type=int, count=5)
+DEGREES = readback("DEGREES", "µ°C")
+ALL = (VOLTS, VSET, COUNT, MODE, WORDS, TEXT, WAVE, COUNTS, DEGREES)
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    with Lab(tmp_path) as lab:
+        for name, value in lab.environment.items():
+            if name.startswith("EPICS"):
+                monkeypatch.setenv(name, value)
+        yield lab
+
+
+class Served:
+    """A server in this process; its clients are asked from a thread."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        self.server = Server()
+        self.puts = []
+
+    async def __aenter__(self):
+        await self.server.start()
+        self.server.serve(self.lab.prefix, ALL, self.put)
+        return self
+
+    async def __aexit__(self, *exception):
+        await self.server.stop()
+
+    async def put(self, pv, value, by):
+        signal_ = next(s for s in ALL if s.name == pv.removeprefix(self.lab.prefix))
+        value = acceptable(signal_, value)
+        self.puts.append((signal_.name, value, by))
+        self.post({signal_.name: value})
+
+    def post(self, values, time_ns=NOW):
+        self.server.post(self.lab.prefix, time_ns, values)
+
+    async def read(self, name):
+        return await asyncio.to_thread(self.lab.read, name)
+
+    async def monitor(self, name):
+        await asyncio.to_thread(self.lab.libca.monitor, self.lab.prefix + name)
+
+    async def events(self, name, wanted):
+        """Wait until the events of a PV, as libca saw them, fulfil `wanted`; gives them."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                events = await asyncio.to_thread(self.lab.libca.events, self.lab.prefix + name)
+                if wanted(events):
+                    return events
+
+    async def caproto(self, name, data_type="time"):
+        return await asyncio.to_thread(
+            caproto_client.read, self.lab.prefix + name, data_type=data_type, timeout=10, repeater=False
+        )
+
+    async def caproto_put(self, name, value, data_type=None):
+        return await asyncio.to_thread(
+            caproto_client.write,
+            self.lab.prefix + name,
+            value,
+            data_type=data_type,
+            notify=True,
+            timeout=10,
+            repeater=False,
+        )
+
+
+def served(lab, test):
+    async def run():
+        async with Served(lab) as here:
+            await test(here)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        _, left = await asyncio.wait(left, timeout=2) if left else (None, set())
+        assert not left, "tasks that outlive the server"
+
+    asyncio.run(run())
+
+
+def alarm(reading):
+    return reading["severity"], reading["status"]
+
+
+def test_libca_reads_everything(lab):
+    async def test(here):
+        reading = await here.read("VOLTS")
+        assert alarm(reading) == (INVALID, UDF) and math.isnan(reading["value"])
+        here.post({"VOLTS": 12.25, "VSET": 1.5, "COUNT": -3, "MODE": 0, "WORDS": "x" * 60 + "ä", "TEXT": "long." * 999})
+        here.post({"WAVE": np.arange(1000.0), "COUNTS": [1, 2, 3], "DEGREES": 1.0})
+        reading = await here.read("VOLTS")
+        assert (reading["value"], *alarm(reading)) == (12.25, MINOR, Status.HIGH)
+        assert (reading["posixseconds"], reading["nanoseconds"]) == divmod(NOW, 10**9)
+        assert (reading["units"], reading["precision"], reading["write"]) == ("V", 1, False)
+        assert [reading[f"{end}_disp_limit"] for end in ("lower", "upper")] == [0, 3000]
+        limits = ("lower_alarm_limit", "lower_warning_limit", "upper_warning_limit", "upper_alarm_limit")
+        assert [reading[name] for name in limits] == [-5, 0, 10, 20]
+        reading = await here.read("VSET")
+        assert (reading["units"], reading["precision"], reading["write"]) == ("kV", 2, True)
+        assert (reading["lower_ctrl_limit"], reading["upper_ctrl_limit"]) == (0, 3)
+        assert all(math.isnan(reading[name]) for name in limits)
+        reading = await here.read("COUNT")
+        assert (reading["value"], reading["type"], reading["upper_ctrl_limit"]) == (-3, "time_long", 5)
+        reading = await here.read("MODE")
+        assert (reading["value"], reading["enum_strs"], *alarm(reading)) == (0, ["Off", "On"], MAJOR, Status.STATE)
+        assert (await here.read("WORDS"))["value"] == "x" * 39
+        assert bytes((await here.read("WORDS.VAL$"))["value"]).rstrip(b"\0").decode() == "x" * 60 + "ä"
+        assert (await here.read("TEXT"))["text"] == "long." * 999
+        reading = await here.read("WAVE")
+        assert (reading["value"], reading["units"], reading["count"]) == (list(range(1000)), "mV", 100_000)
+        assert (await here.read("COUNTS"))["value"] == [1, 2, 3]
+        assert (await here.read("DEGREES"))["value"] == 1.0
+
+    served(lab, test)
+
+
+def test_caproto_reads_everything(lab):
+    async def test(here):
+        here.post({"VOLTS": 25.0, "MODE": 1, "WORDS": "grün", "TEXT": "é" * 100, "WAVE": [1.5, 2.5], "DEGREES": 1.0})
+        response = await here.caproto("VOLTS")
+        stamp = response.metadata.stamp
+        assert (response.data[0], stamp.secondsSinceEpoch, stamp.nanoSeconds) == (
+            25.0,
+            1_700_000_000 - 631152000,
+            123456789,
+        )
+        assert (response.metadata.severity, response.metadata.status) == (Severity.MAJOR, Status.HIHI)
+        control = (await here.caproto("VOLTS", "control")).metadata
+        assert (control.units, control.precision, control.upper_disp_limit) == (b"V", 1, 3000)
+        assert (await here.caproto("MODE", "control")).metadata.enum_strings == (b"Off", b"On")
+        assert (await here.caproto("WORDS")).data == ["grün".encode()]
+        assert bytes((await here.caproto("TEXT")).data).decode() == "é" * 100
+        assert list((await here.caproto("WAVE")).data) == [1.5, 2.5]
+        assert (await here.caproto("DEGREES", "control")).metadata.units.decode() == "µ°C"
+
+    served(lab, test)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "stored"),
+    [
+        ("VSET", 2.5, 2.5),
+        ("VSET", "2.25", 2.25),
+        ("COUNT", 5, 5),
+        ("MODE", "On", 1),
+        ("MODE", 1, 1),
+        ("MODE", "1", 1),
+        ("WORDS", "hello", "hello"),
+        ("COUNTS", [4, 5], [4, 5]),
+    ],
 )
-VSET = setpoint("VSET", "V", precision=1, limits=(0, 3000), doc="Voltage target")
-MODE = setpoint("MODE", type=("Off", "On", "Trip"), state_severities=(Severity(0), Severity(0), Severity(2)))
-POWER = readback("POWER", type=("Down", "Up"))
-COUNT = readback("COUNT", type=int)
-ERROR = setpoint("ERROR", type=str, doc="What is wrong")
-PVS = readback("PVS", type=Kind.TEXT)
-TRACE = setpoint("TRACE", "mV", count=1000)
-SIGNALS = (VMON, VSET, MODE, POWER, COUNT, ERROR, PVS, TRACE, command("CLEAR"))
+def test_puts_that_are_accepted(lab, name, value, stored):
+    async def test(here):
+        data = [value.encode()] if isinstance(value, str) else value
+        data_type = caproto.ChannelType.STRING if isinstance(value, str) else None
+        response = await here.caproto_put(name, data, data_type)
+        assert response.status.success
+        ((put, got, by),) = here.puts
+        assert (put, got) == (name, stored) and by.endswith("@127.0.0.1")
+        reading = await here.read(name)
+        assert reading["value"] == stored and reading["severity"] in (NO_ALARM, MAJOR)
 
-LIBCA_READ = """
-import json, sys, epics
-for name in sys.argv[1:]:
-    pv = epics.PV(name)
-    connected = pv.wait_for_connection(timeout=5)
-    value = pv.get(timeout=5) if connected else None
-    value = value.tolist() if hasattr(value, "tolist") else value
-    print(json.dumps([connected and pv.type, value, pv.char_value if connected else None, pv.count]))
-"""
+    served(lab, test)
 
 
-def test_fields_as_clients_ask_for_them(monkeypatch):
-    async def story():
-        async with house(monkeypatch, SIGNALS) as it:
-            it.post(VMON=1.5, VSET=20.0, MODE=2, POWER=1, COUNT=3, ERROR="none " * 20, PVS="{}", TRACE=[1.0, 2.0])
-            expected = {
-                "VMON.EGU": "V",
-                "VMON.PREC": 1,
-                "VMON.DESC": VMON.doc[:39].rstrip(),  # as pyepics gives strings
-                "VMON.HOPR": 3000.0,
-                "VMON.LOPR": 0.0,
-                "VMON.HIHI": 3000.0,
-                "VMON.HIGH": 2000.0,
-                "VMON.LOW": -5.0,
-                "VMON.LOLO": -10.0,
-                "VMON.HHSV": 2,
-                "VMON.HSV": 1,
-                "VMON.HYST": 50.0,
-                "VMON.MDEL": 0.0,
-                "VMON.ADEL": 0.0,
-                "VMON.RTYP": "ai",
-                "VMON.NAME": it.prefix + "VMON",
-                "VMON.SEVR": 0,
-                "VMON.STAT": "NO_ALARM",
-                "VMON.VAL": 1.5,
-                "VSET.DRVH": 3000.0,
-                "VSET.DRVL": 0.0,
-                "VSET.RTYP": "ao",
-                "VSET.HHSV": 0,
-                "MODE.ZRST": "Off",
-                "MODE.TWST": "Trip",
-                "MODE.TWSV": 2,
-                "MODE.FFST": "",
-                "MODE.SEVR": 2,
-                "MODE.STAT": "STATE",
-                "MODE.RTYP": "mbbo",
-                "POWER.ONAM": "Up",
-                "POWER.RTYP": "bi",
-                "COUNT.RTYP": "longin",
-                "TRACE.NELM": 1000,
-                "TRACE.NORD": 2,
-                "TRACE.FTVL": "DOUBLE",
-                "TRACE.RTYP": "waveform",
-            }
-            absent = ("VMON.DRVH", "VMON.ZNAM", "MODE.EGU", "MODE.ONAM", "VMON.NONE", "VMON.{", "NONE", "VMON.EGU.EGU")
-            names = [it.prefix + name for name in (*expected, "VSET.HIHI")]
-            *read, _ = await it.python(LIBCA_READ, *names)
-            values = dict(zip((*expected, "VSET.HIHI"), (entry[1] for entry in read), strict=True))
-            assert values.pop("VSET.HIHI") != values  # NaN: not set
-            assert values == expected
-            *texts, _ = await it.python(
-                LIBCA_READ, *(it.prefix + name for name in ("VMON.DESC$", "ERROR.VAL$", "VMON.NAME$", "ERROR"))
-            )
-            assert [text[2] for text in texts] == [
-                VMON.doc,
-                ("none " * 20).rstrip(),
-                it.prefix + "VMON",
-                ("none " * 20)[:39],
-            ]
-            assert texts[0][0] == "time_char"
-            async with it.raw() as raw:
-                for name in absent:
-                    assert await raw.create(it.prefix + name) is None, name
-                assert await raw.create("x" * 500) is None
-                assert await raw.create(it.prefix + "VMON." + "[" * 400) is None
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("VSET", 3.01),
+        ("VSET", -1.0),
+        ("VSET", math.nan),
+        ("VSET", math.inf),
+        ("VSET", b"three"),
+        ("VSET", b""),
+        ("COUNT", 1.5),
+        ("COUNT", 6),
+        ("MODE", b"Half"),
+        ("MODE", 2),
+        ("COUNTS", [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_puts_that_are_refused_leave_value_and_alarm_untouched(lab, name, value):
+    async def test(here):
+        here.post({"VSET": 1.0, "COUNT": 1, "MODE": 1, "COUNTS": [7]})
+        before = await here.read(name)
+        kind = {bytes: caproto.ChannelType.STRING, float: caproto.ChannelType.DOUBLE}.get(type(value))
+        try:
+            response = await here.caproto_put(name, value, kind)
+            assert response.status.name == "ECA_PUTFAIL"
+        except caproto.ErrorResponseReceived as error:
+            assert "ECA_PUTFAIL" in str(error) or "BADCOUNT" in str(error)
+        assert await here.read(name) == before and here.puts == []
 
-    asyncio.run(story())
+    served(lab, test)
 
 
-def test_fields_send_events_when_they_change(monkeypatch):
-    async def story():
-        async with house(monkeypatch, SIGNALS) as it, it.raw() as raw:
-            it.post(VMON=1.0)
-            raw.subscribe(await raw.create(it.prefix + "VMON.SEVR"), 1, dtype=3)
-            raw.subscribe(await raw.create(it.prefix + "VMON.STAT"), 2, dtype=0)
-            await raw.events()
-            it.post(VMON=2500.0)
-            it.post(VMON=2501.0)
-            events = await raw.events()
-            assert [(e.second, e.body.rstrip(b"\0")) for e in events] == [(1, b"\0\1"), (2, b"HIGH")]
+def test_a_readback_cannot_be_put(lab):
+    async def test(here):
+        here.post({"VOLTS": 1.0})
+        with contextlib.suppress(caproto.ErrorResponseReceived):
+            response = await here.caproto_put("VOLTS", 2.0)
+            assert not response.status.success
+        assert (await here.read("VOLTS"))["value"] == 1.0
 
-    asyncio.run(story())
+    served(lab, test)
 
 
-def test_event_masks_with_deadbands(monkeypatch):
-    async def story():
-        signal = readback("X", mdel=1.0, adel=3.0, alarms=Alarms(high=100.0))
-        async with house(monkeypatch, [signal]) as it, it.raw() as raw:
-            it.post(X=0.0)
-            sid = await raw.create(it.prefix + "X")
-            for mask in (VALUE, LOG, ALARM, PROPERTY):
-                raw.subscribe(sid, mask, mask)
-            assert len(await raw.events()) == 4  # the first events
-            for value in (0.5, 1.0, 1.5, 2.0, 3.5, 101.0, 101.5, float("nan"), float("nan")):
-                it.post(X=value)
-            events = [(event.second, number(event)) for event in await raw.events()]
-            assert [value for mask, value in events if mask == VALUE][:-1] == [1.5, 3.5, 101.0]
-            assert [value for mask, value in events if mask == LOG][:-1] == [3.5, 101.0]
-            assert [value for mask, value in events if mask == ALARM][:-1] == [101.0]
-            assert [mask for mask, value in events if value != value] == [VALUE, LOG, ALARM]  # NaN once
+def test_events_come_for_news_and_only_for_news(lab):
+    async def test(here):
+        here.post({"VOLTS": 1.0})
+        await here.monitor("VOLTS")
+        await here.monitor("WAVE")
+        await here.events("VOLTS", lambda events: len(events) >= 2)
+        await here.events("WAVE", lambda events: len(events) >= 2)
+        for value in (1.0, 1.0, 2.0, Bad("?"), Bad("?"), 2.0, 15.0, 15.0, math.nan, math.nan, Bad("!", 5.0)):
+            here.post({"VOLTS": value, "WAVE": [1.0, 2.0]})
+        here.server.invalidate([lab.prefix + "VOLTS"], Status.COMM)
+        here.server.invalidate([lab.prefix + "VOLTS"], Status.COMM)
+        here.post({"VOLTS": 3.0})
+        events = await here.events("VOLTS", lambda events: events[-1][:1] == [3.0])
+        seen = [event[:3] for event in events if isinstance(event, list)]
+        assert seen[:5] == [[1.0, 0, 0], [2.0, 0, 0], [2.0, 3, 1], [2.0, 0, 0], [15.0, 1, 4]]
+        assert math.isnan(seen[5][0]) and seen[5][1:] == [3, 17]
+        assert seen[6:] == [[5.0, 3, 1], [5.0, 3, 9], [3.0, 0, 0]]
+        await here.events("WAVE", lambda events: sum(event[0] == [1.0, 2.0] for event in events) == 11)
 
-    asyncio.run(story())
-
-
-def test_limit_alarms_with_hysteresis_and_udf_until_the_first_value(monkeypatch):
-    async def story():
-        async with house(monkeypatch, [VMON]) as it, it.raw() as raw:
-            sid = await raw.create(it.prefix + "VMON")
-            raw.subscribe(sid, 1)
-            (first,) = await raw.events()
-            assert struct.unpack_from(">HHII", first.body) == (Status.UDF, Severity.INVALID, 0, 0)
-            for value in (100.0, 2000.0, 1960.0, 1949.0, 3100.0, 2960.0, 2940.0, 1955.0, 100.0):
-                it.post(VMON=value)
-            assert [severity(event) for event in await raw.events()] == [0, 1, 1, 0, 2, 2, 1, 1, 0]
-            it.server.invalidate([it.prefix + "VMON"], Status.COMM)
-            it.server.invalidate([it.prefix + "VMON"], Status.COMM)
-            (lost,) = await raw.events()
-            assert struct.unpack_from(">HH", lost.body) == (Status.COMM, Severity.INVALID) and number(lost) == 100.0
-            it.post(VMON=Bad("stale", value=5.0, severity=Severity.MINOR))
-            (doubtful,) = await raw.events()
-            assert severity(doubtful) == Severity.MINOR and number(doubtful) == 5.0
-
-    asyncio.run(story())
+    served(lab, test)
 
 
-def test_filters_work_or_are_refused(monkeypatch):
-    async def story():
-        async with house(monkeypatch, [VSET, TRACE]) as it, it.raw() as raw:
-            stamp = 1_700_000_000 * 10**9
-            it.post(stamp, VSET=10.0, TRACE=np.arange(10.0))
-            for name, expected in (
-                ("TRACE.[2:4]", [2, 3, 4]),
-                ("TRACE.VAL[8:]", [8, 9]),
-                ("TRACE.[0:4:9]", [0, 4, 8]),
-                ('TRACE.{"arr":{"s":1,"i":3,"e":7}}', [1, 4, 7]),
-                ("TRACE.[-2:-1]", [8, 9]),
-            ):
-                message = await raw.get(await raw.create(it.prefix + name))
-                assert list(np.frombuffer(message.body, ">f8")[: message.count]) == expected, name
-            created = await it.python(LIBCA_READ, it.prefix + "TRACE.[2:4]", it.prefix + "TRACE.[3]")
-            assert [entry[1] for entry in created[:-1]] == [[2.0, 3.0, 4.0], 3.0]
-            raw.subscribe(await raw.create(it.prefix + 'VSET.{"dbnd":{"abs":1.5}}'), 1)
-            raw.subscribe(await raw.create(it.prefix + 'VSET.{"dbnd":{"m":"rel","d":20}}'), 2)
-            raw.subscribe(await raw.create(it.prefix + 'VSET.{"ts":{}}'), 3)
-            first = await raw.events()
-            assert len(first) == 3
-            for value in (11.0, 12.0, 13.0, 30.0):
-                it.post(stamp, VSET=value)
-            events = await raw.events()
-            assert [number(event) for event in events if event.second == 1] == [12.0, 30.0]
-            assert [number(event) for event in events if event.second == 2] == [13.0, 30.0]
-            seconds = [struct.unpack_from(">I", event.body, 4)[0] + 631152000 for event in events if event.second == 3]
-            assert len(seconds) == 4 and all(abs(each - time.time()) < 5 for each in seconds)
-            for name in (
-                '{"sync":{"m":"while","s":"red"}}',
-                '{"before":"red"}',
-                '{"dec":{"n":3}}',
-                '{"ts":{"num":"dbl"}}',
-                '{"arr":5}',
-                '{"dbnd":{"m":"abs"}}',
-                "[0:0:4]",
-                "[a]",
-                '{"arr":{"s":1}',
-                "$",
-            ):
-                assert await raw.create(it.prefix + "VSET." + name) is None, name
+def test_withdrawn_pvs_are_told_and_found_again_with_another_type(lab):
+    async def test(here):
+        here.post({"VOLTS": 1.0})
+        name = lab.prefix + "VOLTS"
+        heard = []
+        here.server.watch(name, heard.append)
+        far = []
+        async with Client() as client:
+            watch = client.watch(name, far.append)
+            await here.monitor("VOLTS")
+            await here.events("VOLTS", lambda events: [1.0, 0, 0, "time_double"] in events)
+            here.server.withdraw([name])
+            await here.events("VOLTS", lambda events: events[-1] == "disconnected")
+            assert here.server.reading(name) is None and name not in here.server.names
+            here.server.serve(lab.prefix, [readback("VOLTS", type=int)])
+            here.post({"VOLTS": 7})
+            await here.events("VOLTS", lambda events: events[-1] == [7, 0, 0, "time_long"])
+            async with asyncio.timeout(DEADLINE):
+                while not (far and far[-1].connected and far[-1].value == 7):
+                    await asyncio.sleep(0.01)
+            assert next(r.value for r in far if r.connected) == 1.0 and not all(r.connected for r in far)
+            await watch.close()
+        assert heard[0].value == 1.0 and not heard[2].connected and (heard[-1].value, heard[-1].connected) == (7, True)
 
-    asyncio.run(story())
+    served(lab, test)
 
 
-def test_puts_and_their_refusals(monkeypatch):
-    async def story():
-        async with house(monkeypatch, SIGNALS) as it, it.raw() as raw:
-            it.post(VSET=1.0, MODE=0, ERROR="", TRACE=[0.0], CLEAR=0)
-            vset, mode, error, trace = [await raw.create(it.prefix + n) for n in ("VSET", "MODE", "ERROR", "TRACE")]
-            double = struct.Struct(">d")
-            assert await raw.put(vset, double.pack(2.5)) == (NORMAL, "")
-            assert await raw.put(vset, b"17.5\0", STRING) == (NORMAL, "")
-            assert await raw.put(mode, b"Trip\0", STRING) == (NORMAL, "")
-            assert await raw.put(mode, b"1\0", STRING) == (NORMAL, "")
-            assert await raw.put(mode, double.pack(0)) == (NORMAL, "")
-            assert await raw.put(error, b"words\0", STRING) == (NORMAL, "")
-            numbers = np.arange(1000.0)
-            assert await raw.put(trace, numbers.astype(">f8").tobytes(), count=1000) == (NORMAL, "")
-            names = ["VSET", "VSET", "MODE", "MODE", "MODE", "ERROR", "TRACE"]
-            assert [name for name, _ in it.puts] == names
-            assert [value for _, value in it.puts[:-1]] == [2.5, 17.5, 2, 1, 0, "words"]
-            assert np.array_equal(it.puts[-1][1], numbers)
-            for sid, body, dtype, count, words in (
-                (vset, double.pack(3001), DOUBLE, 1, "3001 V is beyond the limits 0 .. 3000 V"),
-                (vset, double.pack(float("nan")), DOUBLE, 1, "nan"),
-                (vset, double.pack(float("inf")), DOUBLE, 1, "inf"),
-                (vset, b"abc\0", STRING, 1, "'abc' is not a number"),
-                (vset, b"\0", STRING, 1, "is not a number"),
-                (vset, double.pack(1) * 3, DOUBLE, 3, "one value is needed, not 3"),
-                (vset, b"", DOUBLE, 0, "0 elements"),
-                (vset, b"", DOUBLE, 1, "0 bytes"),
-                (vset, double.pack(1), 34, 1, "cannot be put"),
-                (mode, double.pack(3), DOUBLE, 1, "0 = Off, 1 = On, 2 = Trip"),
-                (mode, double.pack(float("inf")), DOUBLE, 1, "none of the states"),
-                (mode, b"Of\0", STRING, 1, "0 = Off"),
-                (trace, np.zeros(1001, ">f8").tobytes(), DOUBLE, 1001, "at most 1000 fit"),
-                (trace, np.zeros(100_000, ">f8").tobytes(), DOUBLE, 100_000, "at most 1000 fit"),
-                (trace, double.pack(float("nan")), DOUBLE, 1, "not all"),
-            ):
-                status, reason = await raw.put(sid, body, dtype, count)
-                assert status == PUTFAIL and words in reason, (status, reason, words)
-            assert len(it.puts) == 7
-            assert it.server.reading(it.prefix + "VSET").value == 17.5
-            assert it.server.reading(it.prefix + "VSET").severity is Severity.NO_ALARM
-            egu = await raw.create(it.prefix + "VSET.HIHI")
-            status, reason = await raw.put(egu, double.pack(1))
-            assert status == PUTFAIL and "set it in the site file" in reason
-            readback_sid = await raw.create(it.prefix + "VMON")
-            assert (await raw.put(readback_sid, double.pack(1)))[0] == NOWTACCESS
-            counts = it.server.counts
-            assert counts.puts == 24 and counts.refused_puts == 17
+def test_what_is_not_of_the_kind_makes_that_pv_invalid_and_no_other(lab, caplog):
+    async def test(here):
+        here.post({"VOLTS": 1.0, "MODE": 1, "COUNT": 1})
+        for _again in range(3):
+            here.post({"VOLTS": "much", "MODE": 2, "COUNT": 2**31, "WAVE": [[1.0]], "WORDS": "on"})
+        assert len(caplog.records) == 4
+        for name, value in (("VOLTS", 1.0), ("MODE", 1), ("COUNT", 1)):
+            reading = await here.read(name)
+            assert (reading["value"], *alarm(reading)) == (value, INVALID, Status.READ), name
+        assert (await here.read("WORDS"))["value"] == "on"
+        with pytest.raises(KeyError):
+            here.post({"NOTHING": 1})
 
-    asyncio.run(story())
+    served(lab, test)
 
 
-LIBCA_PUT = """  # libca alone: pyepics would take its messages away
-import ctypes, sys, epics
-ca = ctypes.CDLL(epics.ca.find_libca())
-channel = ctypes.c_void_p()
-ca.ca_context_create(0)
-ca.ca_create_channel(sys.argv[1].encode(), None, None, 0, ctypes.byref(channel))
-ca.ca_pend_io.argtypes = ca.ca_pend_event.argtypes = [ctypes.c_double]
-assert ca.ca_pend_io(5.0) == 1
-value = ctypes.c_double(99999.0)
-callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda arguments: None)
-if sys.argv[2] == "wait":
-    ca.ca_array_put_callback(6, ctypes.c_ulong(1), channel, ctypes.byref(value), callback, None)
-else:
-    ca.ca_array_put(6, ctypes.c_ulong(1), channel, ctypes.byref(value))
-ca.ca_pend_event(0.3)
-"""
+def test_a_watcher_with_a_bug_hurts_nobody(lab, caplog):
+    async def test(here):
+        def broken(reading):
+            raise ZeroDivisionError("bug")
+
+        here.server.watch(lab.prefix + "VOLTS", broken)
+        here.post({"VOLTS": 2.0})
+        assert (await here.read("VOLTS"))["value"] == 2.0
+        assert "internal error in a watcher of" in caplog.text
+
+    served(lab, test)
 
 
-@pytest.mark.parametrize("how", ["wait", "without"])
-def test_libca_prints_why_a_put_was_refused(monkeypatch, how):
-    async def story():
-        async with house(monkeypatch, [VSET]) as it:
-            it.post(VSET=1.0)
-            said = (await it.python(LIBCA_PUT, it.prefix + "VSET", how))[-1]
-            assert "beyond the limits 0 .. 3000 V" in said
+def test_names_are_served_once(lab):
+    async def test(here):
+        with pytest.raises(ValueError, match="served already"):
+            here.server.serve(lab.prefix, [VOLTS])
 
-    asyncio.run(story())
+    served(lab, test)
 
 
-def test_caproto_client_gets_events_puts_and_refusals(monkeypatch):
-    async def story():
-        async with house(monkeypatch, [VSET]) as it:
-            it.post(VSET=1.0)
-            context = CaprotoContext()
-            try:
-                (pv,) = await context.get_pvs(it.prefix + "VSET")
-                await pv.wait_for_connection(timeout=10)
-                seen = []
+def test_many_clients(lab):
+    async def test(here):
+        seen = [[] for _ in range(20)]
+        async with contextlib.AsyncExitStack() as stack:
+            for readings in seen:
+                client = await stack.enter_async_context(Client())
+                for name in ("VOLTS", "WAVE", "TEXT"):
+                    client.watch(lab.prefix + name, readings.append)
+            async with asyncio.timeout(DEADLINE):
+                while not all(len(readings) >= 3 for readings in seen):
+                    await asyncio.sleep(0.01)
+                for number in range(100):
+                    here.post({"VOLTS": float(number)})
+                    await asyncio.sleep(0)
+                while not all(
+                    any(r.value == 99.0 for r in readings if isinstance(r.value, float)) for readings in seen
+                ):
+                    await asyncio.sleep(0.01)
+        for readings in seen:
+            values = [r.value for r in readings if isinstance(r.value, float) and r.connected and r.value == r.value]
+            assert values == sorted(values) and len(values) >= 100
 
-                async def on_event(subscription, response):
-                    seen.append(response.data[0])
-
-                HELD.append(on_event)
-                subscription = pv.subscribe(data_type="time")
-                subscription.add_callback(on_event)
-                await until(lambda: seen == [1.0], "first event")
-                assert (await pv.write([5.0], timeout=10)).status.success
-                assert not (await pv.write([5000.0], timeout=10)).status.success
-                assert (await pv.read(timeout=10)).data[0] == 5.0
-                await until(lambda: seen == [1.0, 5.0], "second event")
-            finally:
-                await context.disconnect()
-
-    asyncio.run(story())
+    served(lab, test)
 
 
-def test_puts_of_one_pv_are_serial_and_hold_up_nobody(monkeypatch):
-    async def story():
-        async with house(monkeypatch, [VSET, VMON]) as it, it.raw() as one, it.raw() as other:
-            it.post(VSET=0.0, VMON=1.0)
-            it.delay = 0.2
-            sid = await one.create(it.prefix + "VSET")
-            for value in (1.0, 4.0, 2.0):
-                one.send(19, struct.pack(">d", value), DOUBLE, 1, sid, int(value))
-            reading = await other.create(it.prefix + "VMON")
-            began, gets = time.monotonic(), 0
-            while len(it.puts) < 3:
-                await other.get(reading)
-                gets += 1
-                assert time.monotonic() - began < 10
-            assert [value for _, value in it.puts] == [1.0, 4.0, 2.0]
-            assert gets > 100
-            assert [(await one.until(19)).second for _ in range(3)] == [1, 4, 2]
-            # caput puts without waiting and reads at once
-            it.delay = 0.005
-            one.send(4, struct.pack(">d", 7.0), DOUBLE, 1, sid, 0)
-            assert struct.unpack(">d", (await one.get(sid)).body)[0] == 7.0
+def test_client_get_and_put(lab):
+    async def test(here):
+        async with Client() as client:
+            await client.put(lab.prefix + "VSET", 2.0)
+            reading = await client.get(lab.prefix + "VSET")
+            assert (reading.value, reading.time_ns, reading.local) == (2.0, NOW, False)
+            with pytest.raises(PermissionError, match="refused"):
+                await client.put(lab.prefix + "VSET", 9.0)
+            with pytest.raises(TimeoutError, match="NOTHING"):
+                await client.get(lab.prefix + "NOTHING", timeout=0.2)
+            assert await client.answered(lab.prefix + "VSET") == f"127.0.0.1:{here.server.port}"
+            assert await client.answered(lab.prefix + "NOTHING", 0.2) is None
+            closed = client.watch(lab.prefix + "VSET", lambda reading: pytest.fail("closed at once"))
+            await closed.close()
+            await client.get(lab.prefix + "VSET")
 
-    asyncio.run(story())
+    served(lab, test)
 
 
-def test_put_log_and_access(monkeypatch):
-    class Log:
-        def __init__(self):
-            self.notes = []
-
-        def note(self, time_ns, peer, user, pv, old, new, accepted, reason):
-            self.notes.append((peer.split(":")[0], user, pv, old, new, accepted, reason))
-
-    class Access:
-        read = write = True
-
-        def rights(self, address, user, signal):
-            return self.read, self.write and user == "expert", "operator"
-
-    async def story():
-        log, access = Log(), Access()
-        async with (
-            house(monkeypatch, [VSET], put_log=log, access=access) as it,
-            it.raw(user="expert") as expert,
-            it.raw(user="guest") as guest,
-        ):
-            it.post(VSET=1.0)
-            name = it.prefix + "VSET"
-            one, two = await expert.create(name), await guest.create(name)
-            rights = [m for m in (*expert.seen, *guest.seen) if m.command == 22]
-            assert [m.second for m in rights] == [3, 1]
-            assert (await expert.put(one, struct.pack(">d", 2)))[0] == NORMAL
-            assert (await expert.put(one, struct.pack(">d", -2)))[0] == PUTFAIL
-            assert (await guest.put(two, struct.pack(">d", 3)))[0] == NOWTACCESS
-            assert [note[:-1] for note in log.notes] == [
-                ("127.0.0.1", "expert", name, 1.0, 2.0, True),
-                ("127.0.0.1", "expert", name, 2.0, -2.0, False),
-                ("127.0.0.1", "guest", name, 2.0, None, False),
-            ]
-            assert "beyond the limits" in log.notes[1][-1] and "denied" in log.notes[2][-1]
-            guest.subscribe(two, 5)
-            await guest.events()
-            access.read = False
-            it.server.rights_changed()
-            it.post(VSET=8.0)
-            seen = await guest.synchronise()
-            assert [(m.command, m.first if m.command == 1 else m.second) for m in seen] == [(22, 0), (1, NORDACCESS)]
-            assert (await guest.get(two)).first == NORDACCESS
-            guest.subscribe(two, 6)
-            assert [m.first for m in await guest.events()] == [NORDACCESS]
-            access.read = True
-            it.server.rights_changed()
-            events = await guest.events()
-            assert sorted((m.second, number(m)) for m in events) == [(5, 8.0), (6, 8.0)]
-
-    asyncio.run(story())
+# a whole IOC
 
 
-LIBCA_COME_AND_GO = """
-import json, sys, epics, time
-name = sys.argv[1]
-def told(pvname, conn, **kw): print(json.dumps(["connected" if conn else "gone", time.time()]), flush=True)
-pv = epics.PV(name, connection_callback=told)
-print(json.dumps(["searching", time.time()]), flush=True)
-end = time.time() + 20
-seen = 0
-while time.time() < end:
-    epics.ca.pend_event(0.01)
-    if sys.argv[2] == "once" and pv.connected: break
-    if pv.connected: seen = 1
-    elif seen == 1: break
-"""
+def test_a_pv_that_is_answered_already_is_not_served_twice(lab):
+    lab.site()
+    lab.box()
+    first = lab.ioc()
+    elsewhere = lab.directory / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "site.toml").write_text((lab.directory / "site.toml").read_text())
+    second = lab.process("iocs", "run", elsewhere / "site.toml")
+    assert second.popen.wait(30) == 2
+    second.line(f"{lab.prefix}T:ONLINE is already served by 127.0.0.1:")
+    second.line("stop that IOC")
+    assert "Traceback" not in second.log()
+    assert first.stop() == 0
 
 
-def test_pvs_come_and_go(monkeypatch):
-    async def story():
-        async with house(monkeypatch, [VMON]) as it, it.raw() as raw:
-            name = it.prefix + "VSET"
-            before = it.server.counts.searches
-            watching = asyncio.create_task(it.python(LIBCA_COME_AND_GO, name, "twice"))
-            await until(lambda: it.server.counts.searches >= before + 4, "search that goes on")
-            it.add(VSET)
-            it.post(VSET=1.0)
-            came = time.time()
-            await until(lambda: any(client.channels for client in it.server.clients()), "connection")
-            sid = await raw.create(name)
-            raw.subscribe(sid, 9)
-            await raw.events()
-            await asyncio.sleep(0.1)
-            went = time.time()
-            last = []
-            it.server.watch(name, last.append)
-            it.server.withdraw([name])
-            assert last[-1].connected is False and it.server.reading(name) is None
-            assert [m.command for m in await raw.synchronise()] == [27]
-            assert await raw.create(name) is None
-            *lines, _ = await watching
-            told = {word: at for word, at in lines}
-            assert 0 <= told["connected"] - came < 1
-            assert 0 <= told["gone"] - went < 1
-            raw.send(15, b"", DOUBLE, 1, sid, 1)
-            assert await raw.closed()
-
-    asyncio.run(story())
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_it_in_order_while_clients_listen(lab, number):
+    lab.site()
+    box = lab.box()
+    ioc = lab.ioc()
+    lab.wait("T:ONLINE", 1)
+    lab.libca.monitor(f"{lab.prefix}T:POLLS")
+    assert ioc.stop(number) == 0
+    box.line("closed")
+    assert ioc.err[-1].endswith("stopped") and "Traceback" not in ioc.log()
 
 
-def test_arrays_of_a_million_numbers(monkeypatch):
-    count = 1 << 20
-    program = """
-import json, sys, epics, numpy as np
-wave, target = epics.PV(sys.argv[1]), epics.PV(sys.argv[2])
-wave.wait_for_connection(5), target.wait_for_connection(5)
-value = wave.get(timeout=10)
-print(json.dumps([len(value), float(value[-1])]))
-print(json.dumps(target.put(np.arange(1 << 20) * 2.0, wait=True, timeout=10)))
-"""
-
-    async def story():
-        wave, target = readback("W", count=count), setpoint("T", count=count)
-        async with house(monkeypatch, [wave, target]) as it, it.raw() as raw:
-            it.post(W=np.arange(count, dtype=float), T=[0.0])
-            environment = {**it.environment, "EPICS_CA_MAX_ARRAY_BYTES": str(1 << 24)}
-            got, put, _ = await it.python(program, it.prefix + "W", it.prefix + "T", environment=environment)
-            assert got == [count, count - 1.0] and put == 1
-            assert it.puts[0][1][-1] == 2.0 * (count - 1)
-            raw.subscribe(await raw.create(it.prefix + "W"), 1, dtype=20)
-            first = await raw.until(1)
-            assert first.count == count and len(first.body) == 16 + 8 * count
-
-    asyncio.run(story())
+def test_two_iocs_on_one_host_have_ports_of_their_own(lab):
+    lab.site(names=("T",))
+    first = lab.ioc()
+    other = lab.directory / "other"
+    other.mkdir()
+    text = (lab.directory / "site.toml").read_text().replace('"T"', '"U"')
+    (other / "site.toml").write_text(text)
+    second = lab.process("iocs", "run", other / "site.toml")
+    line = second.line("serving")
+    assert f"port {lab.environment['EPICS_CA_SERVER_PORT']}" in first.line("serving")
+    assert f"port {lab.environment['EPICS_CA_SERVER_PORT']}," not in line
+    assert first.stop() == 0 and second.stop() == 0
 
 
-def test_control_information_is_right_at_the_first_event(monkeypatch):
-    async def story():
-        async with house(monkeypatch, [VMON]) as it, it.raw() as raw:
-            it.post(VMON=7.0)
-            raw.subscribe(await raw.create(it.prefix + "VMON"), 1, PROPERTY, CTRL_DOUBLE)
-            (event,) = await raw.events()
-            it.post(VMON=8.0)
-            assert await raw.events() == []
-            status, sev, precision, unit, *limits, value = struct.unpack(">HHhxx8s8dd", event.body)
-            assert (status, sev, precision, unit.rstrip(b"\0"), value) == (0, 0, 1, b"V", 7.0)
-            assert limits == [3000, 0, 3000, 2000, -5, -10, 0, 0]
-
-    asyncio.run(story())
-
-
-def test_limits_of_a_client(monkeypatch):
-    async def story():
-        limits = Limits(circuits=3, channels=5, subscriptions=4, message=16384)
-        async with house(monkeypatch, [VSET, TRACE], limits=limits) as it, it.raw() as raw, it.raw() as other:
-            it.post(VSET=1.0)
-            sids = [await raw.create(it.prefix + "VSET", cid) for cid in range(6)]
-            assert None not in sids[:5] and sids[5] is None
-            for subscription in range(5):
-                raw.subscribe(sids[0], subscription)
-            messages = await raw.synchronise()
-            assert [m.command for m in messages if m.command in (1, 11)] == [1, 1, 1, 1, 11]
-            async with it.raw(greet=False), it.raw(greet=False) as fifth:
-                assert await fifth.closed()
-            trace = await other.create(it.prefix + "TRACE")
-            other.send(4, bytes(20000), DOUBLE, 2500, trace, 0)
-            assert (await other.until(11)).second == 72  # ECA_TOLARGE
-            assert await other.closed()
-            counts = it.server.counts
-            assert (counts.refused, counts.too_large) == (2, 1)
-            assert number(await raw_get(raw, sids[0]))
-
-    async def raw_get(raw, sid):
-        return await raw.get(sid, 20)
-
-    asyncio.run(story())
-
-
-def test_an_unknown_caproto_is_named(monkeypatch, caplog):
-    monkeypatch.setattr("iocs.ca.server.context.TESTED", ("0.9",))
-
-    async def story():
-        async with house(monkeypatch, [VSET]):
-            pass
-
-    asyncio.run(story())
-    assert "caproto" in caplog.text and "0.9" in caplog.text
-
-
-def test_names_and_clients_are_told(monkeypatch):
-    async def story():
-        async with house(monkeypatch, [VSET]) as it, it.raw(user="anna") as raw:
-            it.post(VSET=1.0)
-            raw.subscribe(await raw.create(it.prefix + "VSET"), 1)
-            await raw.events()
-            (client,) = it.server.clients()
-            assert (client.address, client.user, client.channels, client.subscriptions) == ("127.0.0.1", "anna", 1, 1)
-            assert it.server.names == [it.prefix + "VSET"]
-            assert json.dumps(it.server.counts.channels) == "1"
-        assert it.server.clients() == []
-
-    asyncio.run(story())
+def test_an_address_that_is_not_ours_is_told(lab):
+    program = (
+        "import asyncio\nfrom iocs.ca.server import Server\nasync def run(): await Server(['192.0.2.1']).start()\n"
+    )
+    program += "asyncio.run(run())"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env=lab.environment, timeout=60)
+    assert done.stderr.splitlines()[-1].startswith("OSError: cannot serve on 192.0.2.1: ")
+    assert "never retrieved" not in done.stderr

@@ -182,24 +182,30 @@ def test_more_claims_than_are_followed_in_any_chunking():
 def slow_split(stream: bytes) -> tuple[list[bytes], int]:
     """What the module says it does, as slowly as it can be said: with each byte, look for a frame that ends with it."""
     frames: list[bytes] = []
-    skipped = done = believed = 0
+    skipped = done = end = 0
+    believed, doubted = 0, -1  # end of the head that is believed, begin of one that was and proved wrong
     known = set()
     kinds = {kind << 4 | version for kind in range(6) for version in (1, 2)}
-    for end in range(1, len(stream) + 1):
-        if end == done + 6 and stream[done:end] in known:
+    while end < len(stream):
+        end += 1
+        if end == done + 6 and stream[done:end] in known and doubted != done:
             believed = done + int.from_bytes(stream[done + 2 : done + 4])
+        if end < believed:
+            continue
         for begin in range(done, end - 15):
-            if end < believed:
-                break
             frame = stream[begin:end]
             whole = frame[0] == 0xAA and frame[1] in kinds and int.from_bytes(frame[2:4]) == len(frame)
             if whole and crc_hqx(frame, 0xFFFF) == 0:
+                if believed and begin != done:
+                    continue
                 frames.append(frame)
                 skipped += begin - done
                 done, believed = end, 0
                 if frame[1] in (0x01, 0x02):
                     known.add(frame[:6])
                 break
+        if believed:  # it proved wrong: now what lies inside is looked at
+            believed, doubted, end = 0, done, done
     return frames, skipped + len(stream) - done
 
 

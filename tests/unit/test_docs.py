@@ -25,4 +25,4 @@ def test_what_a_page_names_is_there(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (page.parent / target).exists(), target
     for target in re.findall(r"`((?:tests|drivers|iocs|archiver|docs)/[\w/.]+)`", text):
-        assert (ROOT / target).exists(), target
+        assert (ROOT / target).exists() or "foo" in target, target  # foo is the reader's own box

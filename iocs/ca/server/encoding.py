@@ -31,6 +31,7 @@ _SCALARS = {  # status, severity, seconds, nanoseconds, value: whole bodies, fil
     native: struct.Struct(f">HHII{_TIME_PAD[native]}x{_CODES[native]}{-(12 + _TIME_PAD[native] + SIZES[native]) % 8}x")
     for native in (ENUM, LONG, DOUBLE)
 }
+_ONE = (float, int)
 _FEW = 64  # elements; up to here Python is quicker than numpy
 
 
@@ -97,11 +98,8 @@ def encode(pv: Served, form: Form, now_ns: int = 0) -> tuple[int, bytes | bytear
     dtype, count, long, part, now = form
     kind, native = divmod(dtype, 7)
     value, time_ns = pv.value, now_ns if now else pv.time_ns
-    if kind == TIME and native == pv.native and native in _SCALARS and count < 2 and part is None:
-        try:
-            return 1, _SCALARS[native].pack(pv.status, pv.severity, *stamp(time_ns), value)
-        except struct.error:
-            pass  # an array, or a number beyond the type's range
+    if kind == TIME and native == pv.native and value.__class__ in _ONE and count < 2 and part is None:  # mostly
+        return 1, _SCALARS[native].pack(pv.status, pv.severity, *stamp(time_ns), value)
     head = _head(kind, native, pv, time_ns)
     if isinstance(value, str):
         body, length = _text(value, pv.native, native, long, part)

@@ -1,23 +1,40 @@
 """One PV: a signal's value, time stamp and alarm, and who is to be told of its changes."""
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from iocs.ca.server import encoding
 from iocs.ca.server.encoding import CHAR, DOUBLE, ENUM, LONG, STRING, Form, Metadata
-from iocs.signals import STR_BYTES, TEXT_BYTES, Bad, Kind, Reading, Refused, Severity, Signal, Status, limit_alarm
+from iocs.signals import (
+    STR_BYTES,
+    TEXT_BYTES,
+    Bad,
+    Kind,
+    Reading,
+    Refused,
+    Severity,
+    Signal,
+    Status,
+    limit_alarm,
+    typed,
+)
 
 if TYPE_CHECKING:
     from iocs.ca.server.channel import Channel, Subscription
+
+log = logging.getLogger(__name__)
 
 VALUE, LOG, ALARM, PROPERTY = 1, 2, 4, 8  # event masks (DBE_*)
 NATIVE = {Kind.FLOAT: DOUBLE, Kind.INT: LONG, Kind.ENUM: ENUM, Kind.STR: STRING, Kind.TEXT: CHAR}
 STRAY_COUNT = 1024  # elements that are decoded of any put, for a refusal in the device's own words
 MOST_FORMS = 8  # in which a value is kept encoded; clients may ask for any number
-LIMIT_STATUSES = (Status.HIHI, Status.HIGH, Status.LOLO, Status.LOW)
 
 # (name of the PV, value, who) -> nothing, or Refused
 Put = Callable[[str, Any, str], Awaitable[None]]
@@ -39,8 +56,10 @@ class Pv:
 
     __slots__ = (
         "_cache",
-        "_judge",
+        "_complaint",
+        "_limit",
         "_logged",
+        "_plain",
         "_posted",
         "_turn",
         "channels",
@@ -72,7 +91,9 @@ class Pv:
         self.channels: set[Channel] = set()
         self.fields: dict[str, Pv] = {}
         self.watchers: list[Callable[[Reading], None]] = []
-        self._judge = _array if signal.count > 1 else JUDGES[signal.kind]
+        self._plain = signal.kind is Kind.FLOAT and signal.count == 1 and signal.alarms is None
+        self._limit = Status.NO_ALARM  # the limit alarm of the last good value, from which hysteresis counts
+        self._complaint = ""
         self._posted = self._logged = self.value
         self._cache: dict[Form, tuple[int, bytes | bytearray]] = {}
         self._turn: asyncio.Lock | None = None
@@ -102,10 +123,14 @@ class Pv:
     def post(self, posted: Any, time_ns: int) -> None:
         """Take a value or `Bad` as the newest one, and tell whoever is to know. An array is the PV's own from here on.
 
-        Raises:
-            ValueError, TypeError: it is not of the signal's kind.
+        What is not of the signal's kind makes the PV INVALID, and is logged once.
         """
-        value, severity, status = self._judge(self, posted)
+        if posted.__class__ is float and self._plain:  # the short way of most
+            value, severity, status = posted, Severity.NO_ALARM, Status.NO_ALARM
+            if value != value:
+                severity, status = Severity.INVALID, Status.UDF
+        else:
+            value, severity, status = self._judged(self._understood(posted))
         flags = 0
         if severity != self.severity or status != self.status:
             self.severity, self.status = severity, status
@@ -127,19 +152,19 @@ class Pv:
             self._tell(flags)
 
     def invalidate(self, status: int) -> None:
-        """Make the PV INVALID with its last value and stamp."""
-        if (self.severity, self.status) != (Severity.INVALID, status):
+        """Make the PV INVALID with its last value and stamp; it stays UDF if it never had one."""
+        if self.time_ns and (self.severity, self.status) != (Severity.INVALID, status):
             self.severity, self.status = Severity.INVALID, status
             self._cache.clear()
             self._tell(VALUE | LOG | ALARM)
 
     def disconnect(self) -> None:
         """Say that the PV is no longer served: to its clients, and to the watchers in this process."""
+        self.invalidate(Status.COMM)
         self.connected = False
         for pv in (self, *self.fields.values()):
             for channel in tuple(pv.channels):
                 channel.disconnect()
-        self.severity, self.status = Severity.INVALID, Status.COMM
         self._tell_watchers()
 
     def refresh(self) -> None:
@@ -204,6 +229,40 @@ class Pv:
 
     # Within
 
+    def _judged(self, posted: Any) -> Judged:
+        """Judge a value or `Bad`; of its own alarm and the one that is given with it the worse one counts."""
+        signal = self.signal
+        if isinstance(posted, Bad):
+            if posted.value is None:
+                return self.value, posted.severity, posted.status
+            value, severity, status = self._judged(posted.value)
+            return (value, severity, status) if severity > posted.severity else (value, posted.severity, posted.status)
+        if signal.count > 1 or signal.kind in (Kind.STR, Kind.TEXT):
+            return posted, Severity.NO_ALARM, Status.NO_ALARM
+        if signal.kind is Kind.ENUM:
+            severity = signal.state_severities[posted] if signal.state_severities else Severity.NO_ALARM
+            return posted, severity, Status.STATE if severity else Status.NO_ALARM
+        if posted != posted:
+            return posted, Severity.INVALID, Status.UDF
+        severity, self._limit = limit_alarm(signal.alarms, posted, self._limit)
+        return posted, severity, self._limit
+
+    def _understood(self, posted: Any) -> Any:
+        """Bring what is posted to the type of the signal; what is not of its kind becomes Bad, and is logged once."""
+        value = posted.value if isinstance(posted, Bad) else posted
+        if value is None:
+            return posted if isinstance(posted, Bad) else Bad("nothing was read")
+        try:
+            value = array(self.signal, value) if self.signal.count > 1 else typed(self.signal, value)
+        except (ValueError, TypeError, OverflowError) as error:
+            complaint = f"{type(error).__name__}: {error}"
+            if complaint != self._complaint:
+                log.error("%s = %.200r cannot be served, the PV is INVALID: %s", self.name, value, complaint)
+            self._complaint = complaint
+            return Bad(complaint)
+        self._complaint = ""
+        return replace(posted, value=value) if isinstance(posted, Bad) else value
+
     def _tell(self, flags: int) -> None:
         for form, subscriptions in self.subscriptions.items():
             whole: Any = None
@@ -229,7 +288,28 @@ class Pv:
     def _tell_watchers(self) -> None:
         reading = self.reading
         for on_reading in tuple(self.watchers):
-            on_reading(reading)
+            tell(on_reading, self.name, reading)
+
+
+def tell(on_reading: Callable[[Reading], None], name: str, reading: Reading) -> None:
+    """Give a reading to a watcher. A bug of the watcher is logged; whoever posted has nothing to do with it."""
+    try:
+        on_reading(reading)
+    except Exception:
+        log.exception("internal error in a watcher of %s", name)
+
+
+def array(signal: Signal, value: Any) -> Any:
+    """Bring a posted array to what is served: one axis, numbers, no longer than the PV holds.
+
+    Raises:
+        ValueError, TypeError: it is not such an array.
+    """
+    kind = "f" if signal.kind is Kind.FLOAT else "i"
+    result = value if isinstance(value, np.ndarray) and value.dtype.kind == kind else np.asarray(value, f"{kind}8")
+    if result.ndim != 1 or result.size > signal.count:
+        raise ValueError(f"an array of the shape {result.shape}, where at most {signal.count} values fit")
+    return result
 
 
 def moved(value: float, old: float, deadband: float) -> bool:
@@ -254,68 +334,5 @@ def metadata(signal: Signal) -> Metadata:
     return Metadata(signal.unit, signal.precision if signal.kind is Kind.FLOAT else 0, (), limits)
 
 
-# How a posted value is judged, kind by kind; a float's way is the short one
-
-
-def _float(pv: Pv, posted: Any) -> Judged:
-    if posted.__class__ is not float:
-        if posted.__class__ is Bad:
-            return _bad(pv, posted)
-        posted = float(posted)
-    if posted != posted:
-        return posted, Severity.INVALID, Status.UDF
-    return _limited(pv, posted) if pv.signal.alarms else (posted, Severity.NO_ALARM, Status.NO_ALARM)
-
-
-def _int(pv: Pv, posted: Any) -> Judged:
-    return _bad(pv, posted) if posted.__class__ is Bad else _limited(pv, int(posted))
-
-
-def _limited(pv: Pv, value: float) -> Judged:
-    last = Status(pv.status) if pv.status in LIMIT_STATUSES else Status.NO_ALARM
-    return value, *limit_alarm(pv.signal.alarms, value, last)
-
-
-def _enum(pv: Pv, posted: Any) -> Judged:
-    """An Enum member becomes its place among the states."""
-    if posted.__class__ is Bad:
-        return _bad(pv, posted)
-    signal = pv.signal
-    state = signal.states.index(posted.name) if hasattr(posted, "name") else int(posted)
-    if not 0 <= state < len(signal.states):
-        raise ValueError(f"{pv.name}: {posted!r} is none of the states {signal.states}")
-    severity = signal.state_severities[state] if signal.state_severities else Severity.NO_ALARM
-    return state, severity, Status.STATE if severity else Status.NO_ALARM
-
-
-def _str(pv: Pv, posted: Any) -> Judged:
-    if posted.__class__ is Bad:
-        return _bad(pv, posted)
-    return str(posted), Severity.NO_ALARM, Status.NO_ALARM
-
-
-def _array(pv: Pv, posted: Any) -> Judged:
-    if posted.__class__ is Bad:
-        return _bad(pv, posted)
-    if len(posted) > pv.signal.count:
-        raise ValueError(f"{pv.name}: {len(posted)} elements are posted, at most {pv.signal.count} fit")
-    return posted, Severity.NO_ALARM, Status.NO_ALARM
-
-
-def _bad(pv: Pv, bad: Bad) -> Judged:
-    """A bad value: the last good one is kept if there is none; the worse of its own alarm and the given one counts."""
-    if bad.value is None:
-        return pv.value, bad.severity, bad.status
-    value, severity, status = pv._judge(pv, bad.value)
-    return (value, severity, status) if severity > bad.severity else (value, bad.severity, bad.status)
-
-
-JUDGES: dict[Kind, Callable[[Pv, Any], Judged]] = {
-    Kind.FLOAT: _float,
-    Kind.INT: _int,
-    Kind.ENUM: _enum,
-    Kind.STR: _str,
-    Kind.TEXT: _str,
-}
 UNKNOWN = {Kind.FLOAT: math.nan, Kind.INT: 0, Kind.ENUM: 0, Kind.STR: "", Kind.TEXT: ""}
 LONG_SIZE = STR_BYTES  # characters of a STR that `$` gives

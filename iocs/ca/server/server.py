@@ -8,7 +8,7 @@ from typing import Any
 
 from iocs.ca.server.context import Access, Client, Context, Counts, PutLog, check_version, describe
 from iocs.ca.server.limits import Limits
-from iocs.ca.server.pv import Put, Pv
+from iocs.ca.server.pv import Put, Pv, tell
 from iocs.signals import Reading, Signal, Status
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class Server:
     ) -> None:
         self.interfaces = list(interfaces)
         self._pvs: dict[str, Pv] = {}
+        self._watchers: dict[str, list[Callable[[Reading], None]]] = {}  # they stay when a PV is served anew
         self._context = Context(self._pvs, self.interfaces, limits or Limits(), access, put_log)
         self._serving: asyncio.Task[None] | None = None
 
@@ -77,7 +78,8 @@ class Server:
             name = prefix + signal.name
             if name in self._pvs:
                 raise ValueError(f"PV {name} is served already")
-            self._pvs[name] = Pv(name, signal, put if signal.writable else None)
+            pv = self._pvs[name] = Pv(name, signal, put if signal.writable else None)
+            pv.watchers = self._watchers.get(name, pv.watchers)
         self._context.search.prefix(prefix)
         # At the end of the turn: what is posted along with it is there when clients come.
         if self._serving is not None:
@@ -98,11 +100,11 @@ class Server:
         Args:
             prefix: what stands before each name.
             time_ns: when the values were taken, ns since 1970.
-            values: by signal name; a value or `Bad`. An array is not copied and must not be changed after this.
+            values: by signal name; a value or `Bad`. What is not of its kind makes that PV INVALID, logged once.
+                An array is not copied and must not be changed after this.
 
         Raises:
-            KeyError: a name is not served.
-            ValueError, TypeError: a value is not of its signal's kind; nothing after it is posted.
+            KeyError: a name is not served; nothing after it is posted.
         """
         pvs = self._pvs
         for name, value in values.items():
@@ -121,12 +123,15 @@ class Server:
     def watch(self, name: str, on_reading: Callable[[Reading], None]) -> Callable[[], None]:
         """Call `on_reading` now and at every event of a PV served here; gives the function that ends it.
 
+        When the PV is withdrawn and served anew, the watcher hears of both.
+
         Raises:
             KeyError: the PV is not served here.
         """
         pv = self._pvs[name]
+        pv.watchers = self._watchers.setdefault(name, pv.watchers)
         pv.watchers.append(on_reading)
-        on_reading(pv.reading)
+        tell(on_reading, name, pv.reading)
 
         def close() -> None:
             with contextlib.suppress(ValueError):

@@ -1,0 +1,1 @@
+"""A throw-away kind of box: what it takes to bring a new one into the house."""

@@ -1,0 +1,65 @@
+import asyncio
+import time
+
+import pytest
+
+from drivers.errors import DeviceError
+from iocs.ca.server import Server
+from iocs.device import Device, Place, all_signals
+from iocs.signals import readback
+from iocs.state import open_state
+from tests.newbox.device import Thermostat, ThermostatSettings
+
+
+def settings(**more):
+    return ThermostatSettings.model_validate({"name": "T", "type": "x:Y", "link": "tcp://h:1", **more})
+
+
+def with_device(tmp_path, test, **more):
+    async def run():
+        server = Server()
+        with open_state(tmp_path, "T") as state:
+            await test(Thermostat(settings(**more), Place("P:", server, state, False, lambda: None)))
+        await server.stop()
+
+    asyncio.run(run())
+
+
+def test_a_shape_that_cannot_be_served_is_refused_each_time_and_changes_nothing(tmp_path):
+    async def test(device):
+        device.reshape({"channels": 2})
+        before = device.catalogue
+        for _again in range(2):
+            with pytest.raises(DeviceError, match=r"cannot be served: .*columns"):
+                device.reshape({"channels": 5000})
+            assert device.catalogue == before and device.state.load()["shape"] == {"channels": 2}
+
+    with_device(tmp_path, test)
+
+
+def test_a_late_post_of_a_thread_is_dropped(tmp_path):
+    async def test(device):
+        device.post_threadsafe(asyncio.get_running_loop(), time.time_ns(), {"TSET": 300.0})
+        await asyncio.sleep(0)
+        assert device._server.reading("P:T:TSET").time_ns == 0
+
+    with_device(tmp_path, test)
+
+
+def test_a_name_that_is_no_signal_is_a_bug_and_nothing_is_posted(tmp_path):
+    async def test(device):
+        with pytest.raises(KeyError, match="TZET"):
+            device.post(time.time_ns(), {"TSET": 300.0, "TZET": 1.0})
+        assert device._server.reading("P:T:TSET").time_ns == 0 and device._server.reading("P:T:ONLINE").value == 0
+
+    with_device(tmp_path, test)
+
+
+def test_a_catalogue_that_pvs_cannot_hold_is_refused():
+    class Huge(Device):
+        @staticmethod
+        def signals(settings, shape):
+            return [readback(f"S{n}", doc="x" * 1000) for n in range(1100)]
+
+    with pytest.raises(ValueError, match="catalogue of its"):
+        all_signals(Huge, settings(), None)
