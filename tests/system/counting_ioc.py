@@ -1,8 +1,8 @@
 """A process whose PVs count, for clients that misbehave: `python -m tests.system.counting_ioc T: [--rate 100]`.
 
 `PV0` .. `PV99` count up by 1 at each post; `ARRAY` (100,000 float64) begins with its own count, 10 times a second;
-`SET` takes 0 .. 100, `SLOW` the same after half a second; `TEXT` is long text. A number on stdin shifts the clock of
-the posts by so many seconds.
+`SET` takes 0 .. 100, `SLOW` the same after half a second, `LATE` after ten; `TEXT` is long text. A number on stdin
+shifts the clock of the posts by so many seconds.
 """
 
 import argparse
@@ -25,8 +25,10 @@ SIGNALS = [
     Signal("ARRAY", unit="V", count=ARRAY),
     setpoint("SET", "V", limits=(0, 100)),
     setpoint("SLOW", "V", limits=(0, 100)),
+    setpoint("LATE", "V", limits=(0, 100)),
     readback("TEXT", type=Kind.TEXT),
 ]
+SECONDS = {"SLOW": 0.5, "LATE": 10.0}  # that a put takes
 LIMITED = {signal.name: signal for signal in SIGNALS if signal.writable}
 
 
@@ -47,8 +49,7 @@ async def main() -> None:
     async def put(name: str, value: Any, by: str) -> None:
         signal = LIMITED[name.removeprefix(prefix)]
         value = acceptable(signal, value)
-        if signal.name == "SLOW":
-            await asyncio.sleep(0.5)
+        await asyncio.sleep(SECONDS.get(signal.name, 0))
         post({signal.name: value})
 
     def listen() -> None:
@@ -56,7 +57,7 @@ async def main() -> None:
         shift = float(sys.stdin.readline() or 0)
 
     server.serve(prefix, SIGNALS, put)
-    post({"SET": 0.0, "SLOW": 0.0, "TEXT": "a" * 1000})
+    post({"SET": 0.0, "SLOW": 0.0, "LATE": 0.0, "TEXT": "a" * 1000})
     await server.start()
     asyncio.get_running_loop().add_reader(sys.stdin, listen)
     print(f"counting on port {server.port}", flush=True)

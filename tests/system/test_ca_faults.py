@@ -301,6 +301,19 @@ def test_puts_without_end_to_a_slow_pv_hold_nobody_up(ioc):
         ioc.beside.more(1000)
 
 
+def test_puts_that_clients_leave_behind_are_bounded_and_shut_nobody_out(ioc):
+    """Who puts and leaves wants the put carried out (caput does so); that must not become a queue of hours."""
+    for _ in range(5):
+        with ioc.client() as hostile:
+            sid = hostile.channel(ioc.prefix + "LATE")
+            hostile.send(*(raw_ca.put(sid, 1.0, command=Command.WRITE) for _ in range(200)), raw_ca.ECHO)
+            hostile.until(Command.ECHO)
+    with ioc.client() as operator:
+        sid = operator.channel(ioc.prefix + "LATE")
+        operator.send(raw_ca.put(sid, 2.0))
+        assert operator.until(Command.WRITE_NOTIFY).parameter1 == PUTFAIL
+
+
 def test_names_of_nonsense_are_not_found(ioc):
     names = [b"", b"A" * 500, b"\xff\xfe\x80", b"..", b".VAL", b"PV.{", b"%s%n", b"\n\r", b"T:\0hidden", b"PV0." * 60]
     endings = (b".NONE", b'.{"dec":{"n":2}}', b'.{"arr":', b".VAL.VAL", b".$$")

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 VALUE, LOG, ALARM, PROPERTY = 1, 2, 4, 8  # event masks (DBE_*)
 NATIVE = {Kind.FLOAT: DOUBLE, Kind.INT: LONG, Kind.ENUM: ENUM, Kind.STR: STRING, Kind.TEXT: CHAR}
 STRAY_COUNT = 1024  # elements that are decoded of any put, for a refusal in the device's own words
+MOST_WAITING = 200  # puts to one PV; they are carried out though their clients have left
 MOST_FORMS = 8  # in which a value is kept encoded; clients may ask for any number
 
 # (name of the PV, value, who) -> nothing, or Refused
@@ -62,6 +63,7 @@ class Pv:
         "_plain",
         "_posted",
         "_turn",
+        "_waiting",
         "channels",
         "connected",
         "fields",
@@ -97,6 +99,7 @@ class Pv:
         self._posted = self._logged = self.value
         self._cache: dict[Form, tuple[int, bytes | bytearray]] = {}
         self._turn: asyncio.Lock | None = None
+        self._waiting = 0  # puts, the one under way too
 
     @property
     def writable(self) -> bool:
@@ -197,8 +200,14 @@ class Pv:
             raise Refused(f"{self.name} cannot be put")
         if self._turn is None:
             self._turn = asyncio.Lock()
-        async with self._turn:
-            await self.put(self.name, value, by)
+        if self._waiting >= MOST_WAITING:
+            raise Refused(f"{self._waiting} puts are waiting for {self.name} already")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                await self.put(self.name, value, by)
+        finally:
+            self._waiting -= 1
 
     async def settled(self) -> None:
         """Wait until the puts that are under way have been carried out."""
