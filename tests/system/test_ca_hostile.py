@@ -248,7 +248,7 @@ def test_messages_in_single_bytes_and_all_at_once(monkeypatch):
 
 def test_no_descriptor_left_is_silent_and_passes(monkeypatch, caplog):
     async def story():
-        async with house(monkeypatch, [X[0]], limits=Limits(circuits=2000)) as it, it.raw() as good:
+        async with house(monkeypatch, X[:2], limits=Limits(circuits=2000)) as it, it.raw() as good:
             it.post(X0=1.0)
             sid = await good.create(it.prefix + "X0")
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -262,8 +262,11 @@ def test_no_descriptor_left_is_silent_and_passes(monkeypatch, caplog):
                     sock.setblocking(False)
                     sock.connect_ex(("127.0.0.1", it.server.port))
                 await until(lambda: it.server.counts.refused, "refusal")
+                it.server.withdraw([it.prefix + "X1"])
+                it.add(X[1])  # beacons start over, with no descriptor left
                 for _ in range(20):
                     await good.get(sid)
+                    await asyncio.sleep(0.01)
                 assert it.server.counts.refused < 100 and not caplog.records
             finally:
                 for sock in clients:

@@ -45,15 +45,10 @@ class Beacons:
             # The address is left to the receiver: it is the one that the datagram comes from.
             beacon = wire.HEADER.pack(wire.BEACON, 0, wire.MINOR, port, number, 0)
             try:
-                targets = self.targets()
-            except OSError as error:  # no descriptor is left; the next beacon will tell
-                targets = []
-                log.debug("no beacon: %s", error)
-            for source, target in targets:
-                try:
+                for source, target in self.targets():
                     _send(source, target, beacon)
-                except OSError as error:
-                    log.debug("beacon to %s:%d: %s", *target, error)
+            except OSError as error:  # no descriptor left, for now
+                log.debug("no beacons: %s", error)
             number = (number + 1) & 0xFFFFFFFF
             try:
                 async with asyncio.timeout(period):
@@ -91,5 +86,8 @@ def broadcasts() -> dict[str, str]:
 def _send(source: str, target: tuple[str, int], beacon: bytes) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        sock.bind((source, 0))
-        sock.sendto(beacon, target)
+        try:
+            sock.bind((source, 0))
+            sock.sendto(beacon, target)
+        except OSError as error:
+            log.debug("beacon to %s:%d: %s", *target, error)

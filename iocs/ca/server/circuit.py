@@ -131,6 +131,11 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
         if not self.scheduled:
             self.schedule()
 
+    def reply(self, head: bytes, body: Any) -> None:
+        """Send what a client has asked for; who does not read it has to wait with the next question."""
+        self.unread += len(body) + 16
+        self.say(head, body)
+
     def schedule(self) -> None:
         """Send what there is at the end of the loop's turn."""
         self.scheduled = True
@@ -268,25 +273,23 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
                 requests.read(self, command, dtype, count, first, second)
                 done = body
                 continue
+            request = wire.Request(command, dtype, count, first, second)
             if size > SMALL or command not in requests.HANDLERS or not self.greeted:
-                self._check(command, size, dtype, first, bytes(buffer[done : done + 16]))
-                if size > SMALL and requests.refuse_oversize(
-                    self, command, size, dtype, count, first, second, bytes(buffer[done : done + 16])
-                ):
+                self._check(request, size)
+                if size > SMALL and requests.refuse_oversize(self, request, size):
                     done = min(body + size, end)
                     self._skip = body + size - done
                     continue
             if end - body < size:
                 break
-            head = bytes(buffer[done : done + 16])
             done = body + size
             with memoryview(buffer) as view:
-                content = bytes(view[body:done])
-            requests.HANDLERS[command](self, command, dtype, count, first, second, content, head)
+                requests.HANDLERS[command](self, request._replace(body=bytes(view[body:done])))
         return done
 
-    def _check(self, command: int, size: int, dtype: int, sid: int, head: bytes) -> None:
+    def _check(self, request: wire.Request, size: int) -> None:
         """Refuse at its header what must not be waited for."""
+        command = request.command
         if command not in requests.HANDLERS:
             raise wire.Malformed(f"there is no command {command}")
         if not self.greeted and command != wire.VERSION:
@@ -295,7 +298,8 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
             raise wire.Malformed(f"command {command} with {size} bytes")
         if size > self.limits.message:
             self.context.counts.too_large += 1
-            self.error(head, self.channels[sid].cid if sid in self.channels else 0, TOO_LARGE, "the put is too large")
+            channel = self.channels.get(request.first)
+            self.error(request.head, channel.cid if channel else 0, TOO_LARGE, "the put is too large")
             raise wire.Malformed(f"a put of {size} bytes; EPICS_CA_MAX_ARRAY_BYTES allows {self.limits.message}")
 
     def _must_wait(self) -> bool:

@@ -128,7 +128,7 @@ class Context(server.Context):
         self.search = Search(self)
         self.beacons = Beacons(interfaces, self.environ)
         self.ready = asyncio.Event()
-        for name in ("iocs.ca.server.circuit", "iocs.ca.server.requests"):
+        for name in ("iocs.ca.server.circuit", "iocs.ca.server.requests", "iocs.ca.server.search"):
             logger = logging.getLogger(name)
             if not any(isinstance(each, Quiet) for each in logger.filters):
                 logger.addFilter(Quiet())
@@ -246,7 +246,8 @@ class Context(server.Context):
         try:
             await asyncio.Event().wait()
         finally:
-            loop.remove_reader(sock)
+            if sock.fileno() >= 0:
+                loop.remove_reader(sock)
 
     async def _create_broadcaster_transport(self, interface: str) -> None:
         """Open the search socket; one hears all interfaces."""

@@ -14,6 +14,7 @@ from iocs.ca.server.channel import READ as MAY_READ
 from iocs.ca.server.channel import WRITE as MAY_WRITE
 from iocs.ca.server.channel import Channel, Subscription
 from iocs.ca.server.fields import record_type
+from iocs.ca.server.wire import Request
 from iocs.signals import Refused
 
 if TYPE_CHECKING:
@@ -29,41 +30,37 @@ PUT_FAILED = wire.code(ca.CAStatus.ECA_PUTFAIL)
 BAD_COUNT = wire.code(ca.CAStatus.ECA_BADCOUNT)
 NO_MEMORY = wire.code(ca.CAStatus.ECA_ALLOCMEM)
 STRAY_COUNT = 256  # elements; clients may ask for so many of a scalar
+SMALLEST_ROOM = 16384  # bytes; so much is read of every put, for a refusal in the device's own words
 SETTLE = 0.02  # s; how long a get waits for the same channel's put, as caput reads back at once
 
 
-def _version(circuit: "Circuit", command: int, dtype: int, count: int, first: int, second: int, *rest: Any) -> None:
+def _version(circuit: "Circuit", request: Request) -> None:
     circuit.greeted = True
     circuit.say(wire.version())
 
 
-def _name(
-    circuit: "Circuit", command: int, dtype: int, count: int, first: int, second: int, body: bytes, head: bytes
-) -> None:
-    name = wire.text(body)[:80]
-    if command == wire.USER:
+def _name(circuit: "Circuit", request: Request) -> None:
+    name = wire.text(request.body)[:80]
+    if request.command == wire.USER:
         circuit.user = name
     else:
         circuit.host = name
     circuit.named()
 
 
-def _search(
-    circuit: "Circuit", command: int, dtype: int, count: int, cid: int, second: int, body: bytes, head: bytes
-) -> None:
+def _search(circuit: "Circuit", request: Request) -> None:
     """A client that uses us as its name server."""
-    context = circuit.context
+    context, cid = circuit.context, request.first
     address = context.search.address_for(circuit.peer[0])
-    if address is not None and context.exists(wire.text(body)):
+    if address is not None and context.exists(wire.text(request.body)):
         circuit.say(wire.found(context.tcp_port, address, cid))
-    elif dtype == wire.REPLY_WANTED:
+    elif request.dtype == wire.REPLY_WANTED:
         circuit.say(wire.HEADER.pack(wire.NOT_FOUND, 0, wire.REPLY_WANTED, wire.MINOR, cid, cid))
 
 
-def _create(
-    circuit: "Circuit", command: int, dtype: int, count: int, cid: int, second: int, body: bytes, head: bytes
-) -> None:
-    channel = circuit.new_channel(cid, wire.text(body))
+def _create(circuit: "Circuit", request: Request) -> None:
+    cid = request.first
+    channel = circuit.new_channel(cid, wire.text(request.body))
     if channel is None:
         circuit.say(wire.HEADER.pack(wire.CREATE_FAILED, 0, 0, 0, cid, 0))
         return
@@ -74,41 +71,43 @@ def _create(
     )
 
 
-def _clear(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, cid: int, *rest: Any) -> None:
-    channel = circuit.channel(sid)
+def _clear(circuit: "Circuit", request: Request) -> None:
+    channel = circuit.channel(request.first)
     channel.close()
-    circuit.say(wire.HEADER.pack(wire.CLEAR, 0, 0, 0, sid, channel.cid))
+    circuit.say(wire.HEADER.pack(wire.CLEAR, 0, 0, 0, channel.sid, channel.cid))
 
 
-def _events(circuit: "Circuit", command: int, *rest: Any) -> None:
-    circuit.events(command == wire.EVENTS_ON)
+def _events(circuit: "Circuit", request: Request) -> None:
+    circuit.events(request.command == wire.EVENTS_ON)
 
 
-def _echo(circuit: "Circuit", *rest: Any) -> None:
+def _echo(circuit: "Circuit", request: Request) -> None:
     circuit.say(wire.HEADER.pack(wire.ECHO, 0, 0, 0, 0, 0))
 
 
-def _nothing(circuit: "Circuit", *rest: Any) -> None:
+def _nothing(circuit: "Circuit", request: Request) -> None:
     """READ_SYNC, obsolete."""
 
 
-def _subscribe(
-    circuit: "Circuit", command: int, dtype: int, count: int, sid: int, number: int, body: bytes, head: bytes
-) -> None:
+def _subscribe(circuit: "Circuit", request: Request) -> None:
+    _, dtype, count, sid, number, body = request
     channel = circuit.channel(sid)
     (mask,) = struct.unpack_from(">H", body, 12)
     if number in circuit.subscriptions:
         raise wire.Malformed(f"subscription {number} is there already")
     if len(circuit.subscriptions) >= circuit.limits.subscriptions:
         circuit.context.counts.refused += 1
-        circuit.error(head, channel.cid, NO_MEMORY, f"at most {circuit.limits.subscriptions} subscriptions a client")
+        most = f"at most {circuit.limits.subscriptions} subscriptions a client"
+        circuit.error(request.head, channel.cid, NO_MEMORY, most)
     elif dtype > encoding.LAST_TYPE or not mask or count > max(channel.shape[1], STRAY_COUNT):
-        circuit.error(head, channel.cid, GET_FAILED, f"no events of type {dtype}, {count} elements, mask {mask}")
+        words = f"no events of type {dtype}, {count} elements, mask {mask}"
+        circuit.error(request.head, channel.cid, GET_FAILED, words)
     else:
         Subscription(channel, number, mask, channel.form(dtype, count)).first()
 
 
-def _unsubscribe(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, number: int, *rest: Any) -> None:
+def _unsubscribe(circuit: "Circuit", request: Request) -> None:
+    _, dtype, count, sid, number, _ = request
     subscription = circuit.subscriptions.get(number)
     if subscription is None:
         raise wire.Malformed(f"there is no subscription {number}")
@@ -116,7 +115,12 @@ def _unsubscribe(circuit: "Circuit", command: int, dtype: int, count: int, sid: 
     circuit.say(wire.message(wire.EVENT, 0, dtype, count, sid, number))
 
 
-def read(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, ioid: int, *rest: Any) -> None:
+def _read(circuit: "Circuit", request: Request) -> None:
+    command, dtype, count, sid, ioid, _ = request
+    read(circuit, command, dtype, count, sid, ioid)
+
+
+def read(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, ioid: int) -> None:
     """Answer a get: at once, unless a put of the same channel is under way."""
     channel = circuit.channel(sid)
     if channel.puts:
@@ -147,19 +151,14 @@ def _answer_read(circuit: "Circuit", channel: Channel, command: int, dtype: int,
             else:
                 length, body = 1, _special(channel, dtype)
             first = wire.NORMAL if command == wire.READ_NOTIFY else channel.cid
-            circuit.out.append(wire.message(command, len(body), dtype, length, first, ioid))
-            circuit.out.append(body)
-            circuit.unread += len(body) + 16
-            if not circuit.scheduled:
-                circuit.schedule()
+            circuit.reply(wire.message(command, len(body), dtype, length, first, ioid), body)
             return
         except ValueError as error:
             status, reason = GET_FAILED, str(error)
     if command == wire.READ_NOTIFY:
         circuit.say(wire.message(command, 0, dtype, 0, status, ioid))
     else:
-        head = wire.HEADER.pack(command, 0, dtype, min(count, 0xFFFF), channel.sid, ioid)
-        circuit.error(head, channel.cid, status, reason)
+        circuit.error(Request(command, dtype, count, channel.sid, ioid).head, channel.cid, status, reason)
 
 
 def _special(channel: Channel, dtype: int) -> bytes:
@@ -172,46 +171,36 @@ def _special(channel: Channel, dtype: int) -> bytes:
     raise ValueError(f"there is no DBR type {dtype} to read")
 
 
-def refuse_oversize(
-    circuit: "Circuit", command: int, size: int, dtype: int, count: int, sid: int, ioid: int, head: bytes
-) -> bool:
+def refuse_oversize(circuit: "Circuit", request: Request, size: int) -> bool:
     """Refuse a put of far more than the PV holds before its body has come; say whether it was refused."""
-    channel = circuit.channel(sid)
+    channel = circuit.channel(request.first)
     most = channel.shape[1] if channel.address.long else channel.pv.size
-    room = max(most * encoding.SIZES[dtype % 7], SMALLEST_ROOM)
-    if size <= room:
+    if size <= max(most * encoding.SIZES[request.dtype % 7], SMALLEST_ROOM):
         return False
-    reason = f"{count} elements are given, at most {most} fit"
+    reason = f"{request.elements} elements are given, at most {most} fit"
     _note(circuit, channel, channel.pv.value, None, reason)
-    _answer_put(circuit, channel, command, dtype, count, ioid, head, PUT_FAILED, reason)
+    _answer_put(circuit, channel, request, PUT_FAILED, reason)
     return True
 
 
-SMALLEST_ROOM = 16384  # bytes; so much is read of every put, for a refusal in the device's own words
-
-
-def _write(
-    circuit: "Circuit", command: int, dtype: int, count: int, sid: int, ioid: int, body: bytes, head: bytes
-) -> None:
-    channel = circuit.channel(sid)
+def _write(circuit: "Circuit", request: Request) -> None:
+    channel = circuit.channel(request.first)
     if not channel.rights & MAY_WRITE:
         reason = f"write access to {channel.name} denied"
         _note(circuit, channel, channel.pv.value, None, reason)
-        _answer_put(circuit, channel, command, dtype, count, ioid, head, NO_WRITE, reason)
+        _answer_put(circuit, channel, request, NO_WRITE, reason)
         return
     channel.puts += 1
     circuit.puts += 1
-    circuit.context.server_tasks.create(_put(circuit, channel, command, dtype, count, ioid, body, head))
+    circuit.context.server_tasks.create(_put(circuit, channel, request))
 
 
-async def _put(
-    circuit: "Circuit", channel: Channel, command: int, dtype: int, count: int, ioid: int, body: bytes, head: bytes
-) -> None:
+async def _put(circuit: "Circuit", channel: Channel, request: Request) -> None:
     """Carry out a put in a task of its own, so that no other client waits; it goes on if this client leaves."""
     pv, value, reason = channel.pv, None, ""
     old = pv.value
     try:
-        value = pv.understood(dtype, count, body)
+        value = pv.understood(request.dtype, request.elements, request.body)
         await pv.carry_out(value, f"{circuit.user or '?'}@{circuit.peer[0]}")
     except Refused as error:
         reason = str(error) or "refused"
@@ -222,56 +211,45 @@ async def _put(
         circuit.put_ended(channel)
     _note(circuit, channel, old, value, reason)
     if circuit.connected and channel.sid in circuit.channels:
-        _answer_put(circuit, channel, command, dtype, count, ioid, head, PUT_FAILED if reason else wire.NORMAL, reason)
+        _answer_put(circuit, channel, request, PUT_FAILED if reason else wire.NORMAL, reason)
 
 
 def _note(circuit: "Circuit", channel: Channel, old: Any, new: Any, reason: str) -> None:
     """Write a put into the put log, and count it if it was refused."""
     context = circuit.context
     context.counts.puts += 1
-    if reason:
-        context.counts.refused_puts += 1
+    context.counts.refused_puts += bool(reason)
     if context.put_log is not None:
         peer = f"{circuit.peer[0]}:{circuit.peer[1]}"
         context.put_log.note(time.time_ns(), peer, circuit.user, channel.name, old, new, not reason, reason)
 
 
-def _answer_put(
-    circuit: "Circuit",
-    channel: Channel,
-    command: int,
-    dtype: int,
-    count: int,
-    ioid: int,
-    head: bytes,
-    status: int,
-    reason: str,
-) -> None:
+def _answer_put(circuit: "Circuit", channel: Channel, request: Request, status: int, reason: str) -> None:
     """Answer a put. A refusal comes with its reason in an error message, which caput prints.
 
     libca finds the channel of an error about a WRITE by the client's number in its last word; of one about a
     WRITE_NOTIFY it would print nothing.
     """
-    count = min(count, 0xFFFF)
+    command, dtype, elements, sid, ioid, _ = request
     if status != wire.NORMAL:
-        told = wire.HEADER.pack(wire.WRITE, 0, dtype, count, channel.sid, channel.cid)
-        circuit.error(told if command == wire.WRITE_NOTIFY else head, channel.cid, status, reason)
+        told = Request(wire.WRITE, dtype, elements, sid, channel.cid) if command == wire.WRITE_NOTIFY else request
+        circuit.error(told.head, channel.cid, status, reason)
     if command == wire.WRITE_NOTIFY:
-        circuit.say(wire.HEADER.pack(command, 0, dtype, count, status, ioid))
+        circuit.say(wire.HEADER.pack(command, 0, dtype, min(elements, 0xFFFF), status, ioid))
 
 
 HANDLERS = {
     wire.VERSION: _version,
     wire.EVENT: _subscribe,
     wire.EVENT_CANCEL: _unsubscribe,
-    wire.READ: read,
+    wire.READ: _read,
     wire.WRITE: _write,
     wire.SEARCH: _search,
     wire.EVENTS_OFF: _events,
     wire.EVENTS_ON: _events,
     wire.READ_SYNC: _nothing,
     wire.CLEAR: _clear,
-    wire.READ_NOTIFY: read,
+    wire.READ_NOTIFY: _read,
     wire.CREATE: _create,
     wire.WRITE_NOTIFY: _write,
     wire.USER: _name,

@@ -104,8 +104,8 @@ class Search:
         if client not in self._addresses:
             try:
                 self._addresses[client] = self._find_address(client)
-            except OSError as error:  # no descriptor is left; the client searches again
-                log.debug("search by %s: %s", client, error)
+            except OSError as error:  # no descriptor left, for now; the client searches again
+                log.debug("search of %s: %s", client, error)
                 return None
         return self._addresses[client]
 

@@ -1,6 +1,7 @@
 """Channel Access messages: numbers and headers (EPICS Base, caProto.h)."""
 
 import struct
+from typing import NamedTuple
 
 import caproto as ca
 
@@ -16,6 +17,23 @@ LONG_HEADER = struct.Struct(">HHHHIIII")
 LONG_SIZES = struct.Struct(">II")
 REPLIES_A_DATAGRAM = 50  # search replies of 24 bytes that fit in an Ethernet frame
 MOST_PARTS = 1024  # of an output that wait for the end of the loop's turn
+
+
+class Request(NamedTuple):
+    """A client's message; what the two parameters are depends on the command."""
+
+    command: int
+    dtype: int
+    elements: int
+    first: int
+    second: int
+    body: bytes = b""
+
+    @property
+    def head(self) -> bytes:
+        """The header, as an error message repeats it."""
+        size, elements = min(len(self.body), 0xFFFF), min(self.elements, 0xFFFF)
+        return HEADER.pack(self.command, size, self.dtype, elements, self.first, self.second)
 
 
 class Malformed(Exception):
