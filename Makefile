@@ -22,6 +22,10 @@ venv: .venv/.installed
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
+.venv/.bench: .venv/.tools
+	$(BIN)/pip install --quiet --editable '.[bench]'
+	@touch $@
+
 # The whole example lab on simulators: IOC and archiver, until Ctrl-C.
 run: .venv/.installed
 	@trap 'kill $$ioc $$archiver 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
@@ -39,8 +43,11 @@ check: .venv/.tools
 test: check
 	$(BIN)/python -m pytest -n 4 $(TESTS)
 
-bench: .venv/.tools
-	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
+# ca_bench starts these two
+SERVERS := %/ca_server.py %/ca_peers.py
+
+bench: .venv/.bench
+	@for file in $(filter-out $(SERVERS),$(wildcard tests/benchmarks/*.py)); do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
 
 soak: .venv/.tools
 	$(BIN)/python -m tests.soak.pmu_stream --minutes $(MINUTES)

@@ -103,9 +103,42 @@ class Process:
         """Give all that it has said."""
         return "\n".join([*self.out, *self.err])
 
+    @property
+    def memory(self) -> float:
+        """Resident memory, MB."""
+        return self._status("VmRSS")
+
+    @property
+    def peak_memory(self) -> float:
+        """Most resident memory since the start or the last `forget_peak`, MB."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> None:
+        """Let `peak_memory` begin anew."""
+        Path(f"/proc/{self.popen.pid}/clear_refs").write_text("5")
+
+    @property
+    def descriptors(self) -> int:
+        """Open files and sockets."""
+        return len(os.listdir(f"/proc/{self.popen.pid}/fd"))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time used so far, s."""
+        fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _status(self, key: str) -> float:
+        status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        return int(status.split(key + ":")[1].split()[0]) / 1024
+
     def say(self, fault: dict[str, object]) -> None:
         """Send a line of JSON to its stdin (a simulator's fault)."""
-        self.popen.stdin.write(json.dumps(fault) + "\n")
+        self.tell(json.dumps(fault))
+
+    def tell(self, line: str) -> None:
+        """Send a line to its stdin."""
+        self.popen.stdin.write(line + "\n")
         self.popen.stdin.flush()
 
     def stop(self, number: int = signal.SIGTERM, deadline: float = DEADLINE) -> int:

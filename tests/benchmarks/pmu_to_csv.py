@@ -8,21 +8,9 @@ import tempfile
 from pathlib import Path
 
 from tests.lab import Lab
-from tests.processes import Process, wait_for
+from tests.processes import wait_for
 
 EXACT = '[archive.csv]\ntime_format = "ns"\n'
-
-
-def processor_seconds(process: Process) -> float:
-    """Give the processor time that a process has used, s."""
-    fields = Path(f"/proc/{process.popen.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / 100
-
-
-def peak_memory(process: Process) -> int:
-    """Give the most memory that a process has held, MB."""
-    lines = Path(f"/proc/{process.popen.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
 
 
 def measure(rate: int, seconds: float) -> None:
@@ -30,10 +18,10 @@ def measure(rate: int, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as directory, Lab(Path(directory), "--rate", str(rate), rest=EXACT) as lab:
         lab.start_simulator()
         ioc, archiver = lab.start_ioc(), lab.start_archiver()
-        before = processor_seconds(ioc), processor_seconds(archiver)
+        before = ioc.cpu_seconds, archiver.cpu_seconds
         wait_for(lambda: len(lab.rows()) >= rate * seconds, "rows", deadline=2 * seconds + 60)
-        used = processor_seconds(ioc) - before[0], processor_seconds(archiver) - before[1]
-        memory = peak_memory(ioc), peak_memory(archiver)
+        used = ioc.cpu_seconds - before[0], archiver.cpu_seconds - before[1]
+        memory = round(ioc.peak_memory), round(archiver.peak_memory)
         archiver.stop()
         index = [round(int(row[0]) * rate / 1e9) for row in lab.rows()]
     missing = index[-1] - index[0] + 1 - len(set(index))

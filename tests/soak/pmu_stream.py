@@ -13,7 +13,6 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from tests.benchmarks.pmu_to_csv import peak_memory
 from tests.lab import Lab
 from tests.processes import wait_for
 
@@ -62,7 +61,7 @@ def soak(minutes: float, seed: int) -> list[str]:
             done += 1
             time.sleep(choice.uniform(0.2, 1.5))
             if done % 20 == 0:
-                memory.append((peak_memory(lab.ioc), peak_memory(lab.archiver)))
+                memory.append((round(lab.ioc.peak_memory), round(lab.archiver.peak_memory)))
                 print(
                     f"{(end - time.monotonic()) / 60:5.1f} min left, {done} faults, {len(lab.rows())} rows", flush=True
                 )

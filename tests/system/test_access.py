@@ -17,9 +17,9 @@ from caproto.threading.client import Context
 from iocs.ca.access import Access, Rule, Standing
 from iocs.ca.server import Server
 from iocs.signals import Severity, Status, readback
+from tests.peer import NO_READ, NO_WRITE, NORMAL, RawClient
 from tests.processes import Process, ca_environment, free_port, random_prefix, wait_for, write_site
 from tests.pvs import pvs
-from tests.raw_ca import NO_READ, NO_WRITE, NORMAL, RawClient
 
 READ, WRITE = 1, 2
 KNOB = '[[device]]\nname = "KNOB"\ntype = "tests.system.knob:Knob"\n'

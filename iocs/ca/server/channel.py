@@ -154,7 +154,11 @@ class Subscription:
     def fail(self, status: int = GET_FAILED) -> None:
         """Send an event without a value that says why there is none."""
         self.circuit.withhold(self)
-        self.circuit.say(wire.message(wire.EVENT, 0, self.form.dtype, 0, status, self.number))
+        head = wire.message(wire.EVENT, 0, self.form.dtype, 0, status, self.number)
+        if self.circuit.slow:
+            self.circuit.hold(self, head, b"")
+        else:
+            self.circuit.say(head)
 
     def rights_changed(self) -> None:
         """Begin or end the flow of events, as the channel may now be read or not."""

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SEND_BUFFER = 1 << 18  # bytes in the kernel; its own choice would be megabytes of old news
 HIGH, LOW = 1 << 17, 1 << 14  # bytes in asyncio's buffer: from here on the client is slow, until there
+OVERHEAD = 64  # bytes that a reply costs besides its own while it waits
 SLICE = 1 << 17  # bytes written at a time of what is large
 SMALL = 1024  # bytes; nothing but a put is longer
 TOO_LARGE = wire.code(ca.CAStatus.ECA_TOLARGE)
@@ -64,6 +65,7 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
         self._transport: asyncio.Transport
         self._sid = 0
         self._buffer = bytearray()
+        self._renamed = False
         self._skip = 0  # bytes of a refused put that are still to come
         self._full = self._off = self._paused = self._closing = False
         self._late: dict[int, tuple[bytes, Any]] = {}
@@ -125,6 +127,7 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
     def say(self, *parts: Any) -> None:
         """Send a reply, in order with everything else."""
         self.out.extend(parts)
+        self.unread += sum(map(len, parts)) + OVERHEAD
         if not self.scheduled:
             self.schedule()
 
@@ -186,7 +189,7 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
 
     def hold(self, subscription: Subscription, head: bytes, body: Any) -> None:
         """Keep an event for later: in the queue where the signal asks for it, else as the newest one."""
-        if subscription.queued:
+        if subscription.queued and body:
             self._queue.append((subscription, head, body))
             self._queued += len(body)
             while self._queued > self.limits.queue and len(self._queue) > 1:
@@ -343,8 +346,15 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
         text = wire.padded(reason.encode(errors="replace")[:400])
         self.say(wire.HEADER.pack(wire.ERROR, 16 + len(text), 0, 0, cid, status) + head + text)
 
+    def named(self) -> None:
+        """The client says anew who it is: see at the end of the turn what it may now do, however often it said so."""
+        if not self._renamed and self.channels:
+            self._renamed = True
+            self.loop.call_soon(self.rights_changed)
+
     def rights_changed(self) -> None:
         """Tell the client its rights anew where they have changed."""
+        self._renamed = False
         for channel in tuple(self.channels.values()):
             rights = self.context.rights(self, channel.pv)
             if rights == channel.rights:

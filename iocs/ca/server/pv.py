@@ -4,7 +4,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 VALUE, LOG, ALARM, PROPERTY = 1, 2, 4, 8  # event masks (DBE_*)
 NATIVE = {Kind.FLOAT: DOUBLE, Kind.INT: LONG, Kind.ENUM: ENUM, Kind.STR: STRING, Kind.TEXT: CHAR}
 STRAY_COUNT = 1024  # elements that are decoded of any put, for a refusal in the device's own words
+MOST_WAITING = 200  # puts to one PV; they are carried out though their clients have left
+MOST_FORMS = 8  # in which a value is kept encoded; clients may ask for any number
 
 # (name of the PV, value, who) -> nothing, or Refused
 Put = Callable[[str, Any, str], Awaitable[None]]
@@ -61,6 +64,7 @@ class Pv:
         "_plain",
         "_posted",
         "_turn",
+        "_waiting",
         "channels",
         "connected",
         "fields",
@@ -96,6 +100,7 @@ class Pv:
         self._posted = self._logged = self.value
         self._cache: dict[Form, tuple[int, bytes | bytearray]] = {}
         self._turn: asyncio.Lock | None = None
+        self._waiting = 0  # puts, the one under way too
 
     @property
     def writable(self) -> bool:
@@ -179,17 +184,30 @@ class Pv:
         if whole is None:
             if form.now:  # the time of sending is another one at the next event
                 return encoding.encode(self, form, time.time_ns())
+            if len(self._cache) >= MOST_FORMS:
+                self._cache.clear()
             whole = self._cache[form] = encoding.encode(self, form)
         return whole
 
     # What a client's put comes to
 
-    @property
-    def turn(self) -> asyncio.Lock:
-        """What a put holds while it is carried out: those to one PV are serial, in order of arrival."""
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Hold the PV for one put: those to one PV are carried out one after the other, in order of arrival.
+
+        Raises:
+            Refused: too many wait already.
+        """
         if self._turn is None:
             self._turn = asyncio.Lock()
-        return self._turn
+        if self._waiting >= MOST_WAITING:
+            raise Refused(f"{self._waiting} puts are waiting for {self.name} already")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self._waiting -= 1
 
     async def carry_out(self, value: Any, by: str) -> None:
         """Carry out a put, whose turn it is.

@@ -45,7 +45,7 @@ def _name(circuit: "Circuit", request: Request) -> None:
         circuit.user = name
     else:
         circuit.host = name
-    circuit.rights_changed()
+    circuit.named()
 
 
 def _search(circuit: "Circuit", request: Request) -> None:
@@ -204,7 +204,7 @@ async def _put(circuit: "Circuit", channel: Channel, request: Request) -> None:
     old = pv.value
     try:
         value = pv.understood(request.dtype, request.elements, request.body)
-        async with pv.turn:
+        async with pv.turn():
             old = pv.value
             await pv.carry_out(value, f"{circuit.user or '?'}@{circuit.peer[0]}")
     except Refused as error:

@@ -14,6 +14,7 @@ A search for a name of ours that is not (yet) served is remembered, and answered
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import logging
 import os
@@ -28,6 +29,7 @@ from caproto.asyncio import server
 
 from iocs.ca.hosts import is_own
 from iocs.ca.server import wire
+from iocs.ca.server.names import LONGEST
 
 if TYPE_CHECKING:
     from iocs.ca.server.context import Context
@@ -160,7 +162,7 @@ class Search:
                     ours.append(first)
                 else:
                     others += data[at:end]
-                    if self._prefixes and name.startswith(self._prefixes):
+                    if len(name) <= LONGEST and self._prefixes and name.startswith(self._prefixes):
                         self._remember(name, client, first)
             at = end
         if ours:
@@ -218,7 +220,8 @@ def siblings(port: int, own: bytes) -> list[str]:
     try:
         lines = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        log.warning("other IOCs of this host may stay hidden: %s", error)
+        if error.errno != errno.EMFILE:  # at the limit of descriptors the server stays silent
+            log.warning("other IOCs of this host may stay hidden: %s", error)
         return []
     mark = f"@{SIBLINGS}{port}:"
     names: Iterable[str] = (line.split()[-1] for line in lines if mark in line)
