@@ -1,5 +1,6 @@
 """A PMU's C37.118 stream as PVs: one PMU over TCP, its frames in `ROW`, its phasors as magnitude and angle."""
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from iocs.config import DeviceSettings, SitePath
 from iocs.device import COMMON, Device
 from iocs.signals import Bad, Severity, Signal, Status, legal_name, readback, unique_names
 from iocs.simulation import simulator
+
+log = logging.getLogger(__name__)
 
 PORT = 4712
 MINOR = Severity.MINOR
@@ -200,7 +203,7 @@ class PMU(Device):
                             self._count(client, time.monotonic())
                         self.lost(event.reason)
                     case Connected():
-                        pass
+                        log.info("connected to %s", event.address)
 
     @property
     def lost_after(self) -> float:

@@ -98,6 +98,7 @@ async def _supervise(device: Device) -> None:
         await asyncio.gather(_restart(device, device.live), _restart(device, device.beat))
     finally:
         await device.end_puts()
+        log.info("stop")
 
 
 async def _restart(device: Device, live: Callable[[], Awaitable[None]]) -> None:

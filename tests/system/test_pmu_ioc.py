@@ -336,6 +336,9 @@ def test_a_loss_is_logged_once_and_names_the_device(tmp_path):
             )
             lines = [line for line in lab.ioc.err if "refused" in line]
             assert len(lines) == 1 and " PMU " in lines[0], lab.ioc.log()
+        lab.ioc.stop()
+        for word in ("start", "connected to", "online", "lost: ", "stop"):
+            assert any(f" PMU      {word}" in line for line in lab.ioc.err), (word, lab.ioc.log())
 
     with lab(tmp_path) as it:
         asyncio.run(story(it))

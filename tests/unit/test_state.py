@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from iocs.state import StateError, open_state, peek
+from tests.processes import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,8 +72,16 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path):
 def test_the_lock_is_not_inherited_by_what_we_start(tmp_path):
     with open_state(tmp_path, "HV"):
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
-    with open_state(tmp_path, "HV"), child:
-        pass
+    with child:
+        wait_for(lambda: can_open(tmp_path), "lock")  # the kernel closes what is not inherited a moment after the start
+
+
+def can_open(directory) -> bool:
+    try:
+        with open_state(directory, "HV"):
+            return True
+    except StateError:
+        return False
 
 
 @pytest.mark.parametrize(
