@@ -211,6 +211,7 @@ class Context(server.Context):
     async def server_accept_loop(self, sock: socket.socket) -> None:
         """Accept connections, many a turn; without free descriptors look again later and say nothing."""
         loop = asyncio.get_running_loop()
+        arriving: set[asyncio.Task[Any]] = set()
 
         def accept() -> None:
             for _ in range(ACCEPTED_A_TURN):
@@ -223,14 +224,15 @@ class Context(server.Context):
                     loop.remove_reader(sock)
                     loop.call_later(RETRY, resume)
                     return
-                if len(self.circuits) + len(self.server_tasks.tasks) >= self.limits.circuits:
+                if len(self.circuits) + len(arriving) >= self.limits.circuits:
                     self.counts.refused += 1
                     connection.close()
                     continue
                 connection.setblocking(False)
-                self.server_tasks.create(
-                    loop.connect_accepted_socket(lambda: Circuit(self, self.limits), connection)  # type: ignore[arg-type]
-                )
+                made = loop.connect_accepted_socket(lambda: Circuit(self, self.limits), connection)  # type: ignore[arg-type]
+                task = self.server_tasks.create(made)
+                arriving.add(task)
+                task.add_done_callback(arriving.discard)
 
         def resume() -> None:
             if sock.fileno() >= 0:
