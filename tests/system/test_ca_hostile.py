@@ -141,6 +141,33 @@ def test_big_arrays_are_not_copied_for_each_slow_client(monkeypatch):
     asyncio.run(story())
 
 
+def test_echoes_and_failing_events_that_nobody_reads_are_bounded(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [setpoint("WORDS", type=str)]) as it, stuck(it) as bad:
+            it.post(WORDS="1")
+            bad.subscribe(await bad.create(it.prefix + "WORDS"), 1)  # as numbers
+            assert number(await bad.until(1)) == 1.0
+            echo = HEADER.pack(23, 0, 0, 0, 0, 0)
+            before = memory()
+            sending = asyncio.create_task(flood(bad, echo * 1000, 500))
+            for step in range(20_000):
+                it.post(WORDS=f"none {step}")
+                if step % 100 == 0:
+                    await asyncio.sleep(0)
+            assert memory() - before < 20_000_000
+            sending.cancel()
+            it.post(WORDS="7")
+            while (event := await bad.until(1)).first != 1 or number(event) != 7.0:
+                assert event.first in (1, 152)
+
+    async def flood(raw: Raw, data: bytes, times: int):
+        for _ in range(times):
+            raw.writer.write(data)
+            await raw.writer.drain()
+
+    asyncio.run(story())
+
+
 def test_who_asks_without_reading_has_to_wait_and_loses_nothing(monkeypatch):
     async def story():
         count = 1 << 16

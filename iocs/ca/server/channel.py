@@ -29,12 +29,13 @@ class Channel:
         puts: that are under way.
     """
 
-    __slots__ = ("address", "cid", "circuit", "name", "puts", "pv", "rights", "sid", "subscriptions")
+    __slots__ = ("_form", "address", "cid", "circuit", "name", "puts", "pv", "rights", "sid", "subscriptions")
 
     def __init__(self, circuit: "Circuit", cid: int, sid: int, name: str, address: Address, pv: Pv) -> None:
         self.circuit, self.cid, self.sid, self.name, self.address, self.pv = circuit, cid, sid, name, address, pv
         self.rights = 0
         self.puts = 0
+        self._form = Form(-1, 0)
         self.subscriptions: set[Subscription] = set()
         pv.channels.add(self)
 
@@ -49,9 +50,11 @@ class Channel:
         return native, count
 
     def form(self, dtype: int, count: int) -> Form:
-        """Give the form of a value that the client asks for on this channel."""
-        address = self.address
-        return Form(dtype, count, address.long, address.part, address.now)
+        """Give the form of a value that the client asks for on this channel; mostly it is the one of last time."""
+        form, address = self._form, self.address
+        if form.dtype != dtype or form.elements != count:
+            form = self._form = Form(dtype, count, address.long, address.part, address.now)
+        return form
 
     def disconnect(self) -> None:
         """Tell the client that the PV is no longer served."""
@@ -154,6 +157,7 @@ class Subscription:
     def fail(self, status: int = GET_FAILED) -> None:
         """Send an event without a value that says why there is none."""
         self.circuit.withhold(self)
+        self._count = -1
         head = wire.message(wire.EVENT, 0, self.form.dtype, 0, status, self.number)
         if self.circuit.slow:
             self.circuit.hold(self, head, b"")

@@ -125,16 +125,11 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
     # Bytes out
 
     def say(self, *parts: Any) -> None:
-        """Send a reply, in order with everything else."""
+        """Send a reply, in order with everything else; who does not read it has to wait with the next question."""
         self.out.extend(parts)
         self.unread += sum(map(len, parts)) + OVERHEAD
         if not self.scheduled:
             self.schedule()
-
-    def reply(self, head: bytes, body: Any) -> None:
-        """Send what a client has asked for; who does not read it has to wait with the next question."""
-        self.unread += len(body) + 16
-        self.say(head, body)
 
     def schedule(self) -> None:
         """Send what there is at the end of the loop's turn."""

@@ -127,7 +127,6 @@ class Context(server.Context):
         self.access = access
         self.put_log = put_log
         self.counts = Counts()
-        self._arriving = 0  # connections accepted that are not circuits yet
         self.ca_server_port = int(os.environ.get("EPICS_CAS_SERVER_PORT") or self.ca_server_port)
         self.search = Search(self)
         self.beacons = Beacons(interfaces, self.environ)
@@ -220,6 +219,7 @@ class Context(server.Context):
     async def server_accept_loop(self, sock: socket.socket) -> None:
         """Accept connections, many a turn; without free descriptors look again later and say nothing."""
         loop = asyncio.get_running_loop()
+        arriving: set[asyncio.Task[Any]] = set()
 
         def accept() -> None:
             for _ in range(ACCEPTED_A_TURN):
@@ -232,20 +232,16 @@ class Context(server.Context):
                     loop.remove_reader(sock)
                     loop.call_later(RETRY, resume)
                     return
-                full = len(self.circuits) + self._arriving >= self.limits.circuits
+                full = len(self.circuits) + len(arriving) >= self.limits.circuits
                 if full or not self.admits(peer[0]):
                     self.counts.refused += 1
                     connection.close()
                     continue
                 connection.setblocking(False)
-                self._arriving += 1
-                self.server_tasks.create(arrive(connection))
-
-        async def arrive(connection: socket.socket) -> None:
-            try:
-                await loop.connect_accepted_socket(lambda: Circuit(self, self.limits), connection)  # type: ignore[arg-type]
-            finally:
-                self._arriving -= 1
+                made = loop.connect_accepted_socket(lambda: Circuit(self, self.limits), connection)  # type: ignore[arg-type]
+                task = self.server_tasks.create(made)
+                arriving.add(task)
+                task.add_done_callback(arriving.discard)
 
         def resume() -> None:
             if sock.fileno() >= 0:

@@ -151,7 +151,7 @@ def _answer_read(circuit: "Circuit", channel: Channel, command: int, dtype: int,
             else:
                 length, body = 1, _special(channel, dtype)
             first = wire.NORMAL if command == wire.READ_NOTIFY else channel.cid
-            circuit.reply(wire.message(command, len(body), dtype, length, first, ioid), body)
+            circuit.say(wire.message(command, len(body), dtype, length, first, ioid), body)
             return
         except ValueError as error:
             status, reason = GET_FAILED, str(error)
