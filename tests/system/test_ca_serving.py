@@ -365,6 +365,9 @@ def test_put_log_and_access(monkeypatch):
     class Access:
         read = write = True
 
+        def admits(self, address):
+            return True
+
         def rights(self, address, user, signal):
             return self.read, self.write and user == "expert", "operator"
 
@@ -386,7 +389,7 @@ def test_put_log_and_access(monkeypatch):
             assert [note[:-1] for note in log.notes] == [
                 ("127.0.0.1", "expert", name, 1.0, 2.0, True),
                 ("127.0.0.1", "expert", name, 2.0, -2.0, False),
-                ("127.0.0.1", "guest", name, 2.0, None, False),
+                ("127.0.0.1", "guest", name, 2.0, 3.0, False),
             ]
             assert "beyond the limits" in log.notes[1][-1] and "denied" in log.notes[2][-1]
             guest.subscribe(two, 5)
