@@ -540,12 +540,15 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
     """
     result = list(COMMON)
     for signal in kind.signals(settings, shape):
-        limits = _fitting(settings.limits, signal.name)
-        alarms = _fitting(settings.alarms, signal.name)
+        limits, alarms = _fitting(settings.limits, signal.name), _fitting(settings.alarms, signal.name)
         try:
-            result.append(narrowed(signal, limits, alarms and alarms.alarms()))
+            result.append(
+                narrowed(signal, limits and settings.limits[limits], alarms and settings.alarms[alarms].alarms())
+            )
         except ValueError as error:
-            raise ValueError(f"{signal.name}: {error}") from error
+            keys = " and ".join(f"{table}.{key}" for table, key in (("limits", limits), ("alarms", alarms)) if key)
+            said = str(error).removeprefix(f"{signal.name}: ")
+            raise ValueError(f"key {keys}, for the signal {signal.name}: {said}") from error
     rows(result)
     size = len(Catalogue(settings.name, settings.type, "", 0, False, tuple(result)).to_json())
     if size > TEXT_BYTES - 1000:
@@ -560,10 +563,9 @@ def _idle_names(settings: DeviceSettings, signals: Mapping[str, Signal]) -> list
 
 
 def _fitting(table: Mapping[str, Any], name: str) -> Any:
-    """Give the entry for a signal: by its whole name, else by the longest end of it after a ':'."""
-    while True:
-        if name in table:
-            return table[name]
+    """Give the key of the entry for a signal: its whole name, else the longest end of it after a ':', else None."""
+    while name not in table:
         if ":" not in name:
             return None
         name = name.split(":", 1)[1]
+    return name
