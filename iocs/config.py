@@ -252,6 +252,7 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         ConfigError: all mistakes together.
     """
     path = Path(path).resolve()
+    text = ""
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors on Windows begin a file with a byte order mark
         data = tomllib.loads(text)

@@ -107,7 +107,7 @@ def test_files_that_cannot_be_read(tmp_path):
             load(path)
     path = tmp_path / "latin.toml"
     path.write_bytes(b'[site]\nname = "\xe4"\n')
-    with pytest.raises(ConfigError, match="not UTF-8.*line 2 has the byte 0xe4"):
+    with pytest.raises(ConfigError, match=r"not UTF-8.*line 2 has the byte 0xe4"):
         load(path)
 
 
