@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from iocs import config, log, old_pmu_config, supervise
-from iocs.device import all_signals
+from iocs.device import all_signals, idle_names
 from iocs.signals import Catalogue, Signal
 from iocs.state import StateError, peek
 
@@ -87,7 +87,14 @@ def _check(options: argparse.Namespace) -> int:
         print(advice)
         return 0
     site = config.load(options.site, kinds=True)
-    _signals(site)
+    for device, catalogue in zip(site.devices, _signals(site), strict=True):
+        if idle := idle_names(device.settings, {signal.name: signal for signal in catalogue.signals}):
+            known = "its signals" if catalogue.version else "the signals known before it first connects"
+            print(
+                f'{site.path}: note: [[device]] "{device.name}": limits or alarms fit none of {known}: '
+                f"{', '.join(idle)}",
+                file=sys.stderr,
+            )
     print(f"{site.path}: no mistakes; devices: {', '.join(device.name for device in site.devices) or 'none'}")
     return 0
 

@@ -460,7 +460,7 @@ class Device:
         self._reconnects += 1
         log.info("online")
         self._tell_life()
-        if idle := _idle_names(self.settings, self._signals):
+        if idle := idle_names(self.settings, self._signals):
             log.warning("limits or alarms of the site file fit none of the signals: %s", ", ".join(idle))
 
     def _tell_life(self) -> None:
@@ -556,7 +556,7 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
     return result
 
 
-def _idle_names(settings: DeviceSettings, signals: Mapping[str, Signal]) -> list[str]:
+def idle_names(settings: DeviceSettings, signals: Mapping[str, Signal]) -> list[str]:
     """Give the names in a device's limits and alarms that fit none of its signals."""
     fitting = {name.split(":", cut)[-1] for name in signals for cut in range(name.count(":") + 1)}
     return sorted({*settings.limits, *settings.alarms} - fitting)

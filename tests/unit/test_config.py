@@ -187,3 +187,8 @@ def test_check_prints_every_mistake_and_ends_with_2(tmp_path):
 def test_check_judges_limits_and_alarms_by_the_device_s_signals(tmp_path):
     done = check(write(tmp_path, GOOD + PMU + "alarms.TQ = { high = 1 }\n"))
     assert done.returncode == 2 and '[[device]] "PMU"' in done.stderr and "key alarms.TQ" in done.stderr, done.stderr
+
+
+def test_check_tells_alarms_that_fit_no_signal(tmp_path):
+    done = check(write(tmp_path, GOOD + PMU + "alarms.FRQ = { high = 1 }\nalarms.FREQ = { high = 51 }\n"))
+    assert done.returncode == 0 and "fit none of" in done.stderr and done.stderr.endswith(": FRQ\n"), done.stderr
