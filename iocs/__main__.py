@@ -12,7 +12,7 @@ from pathlib import Path
 
 from iocs import config, log, old_pmu_config, supervise
 from iocs.ca import statistics
-from iocs.device import all_signals
+from iocs.device import all_signals, idle_names
 from iocs.rules import rules
 from iocs.signals import Catalogue, Signal
 from iocs.state import StateError, peek
@@ -97,6 +97,14 @@ def _check(options: argparse.Namespace) -> int:
             mistakes += error.mistakes
     if mistakes:
         raise config.ConfigError(site.path, mistakes)
+    for device, catalogue in zip(site.devices, _signals(site), strict=True):
+        if idle := idle_names(device.settings, {signal.name: signal for signal in catalogue.signals}):
+            known = "its signals" if catalogue.version else "the signals known before it first connects"
+            print(
+                f'{site.path}: note: [[device]] "{device.name}": limits or alarms fit none of {known}: '
+                f"{', '.join(idle)}",
+                file=sys.stderr,
+            )
     print(f"{site.path}: no mistakes; devices: {', '.join(device.name for device in site.devices) or 'none'}")
     return 0
 

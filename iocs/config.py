@@ -152,7 +152,7 @@ class DeviceTable(BaseModel):
 
 
 def _digits(value: Any) -> Any:
-    if isinstance(value, str) and value != "repr":
+    if isinstance(value, bool) or (isinstance(value, str) and value != "repr"):
         raise ValueError('write a number of significant figures, or "repr" for the exact value')
     return value
 
@@ -168,7 +168,9 @@ class CsvTable(Table):
         7, description='Significant figures of a value (never less than whole numbers), or "repr" for the exact value.'
     )
     write_every: float = Field(5.0, gt=0, le=3600, description="Seconds between writes to the file.")
-    new_file_every: float = Field(3600.0, ge=1, description="Seconds from one file to the next, aligned to UTC.")
+    new_file_every: float = Field(
+        3600.0, ge=1, le=366 * 86400, description="Seconds from one file to the next, aligned to UTC."
+    )
     row: dict[str, "CsvTable"] = Field(
         {},
         description="[archive.csv.row.NAME]: the same keys for one row. NAME: its device, or its PV less the prefix.",
@@ -177,8 +179,10 @@ class CsvTable(Table):
     @field_validator("name")
     @classmethod
     def _name(cls, name: str | None) -> str | None:
-        if name and "/" in name:
-            raise ValueError("is the beginning of a file name, without '/'; the folder is the key directory")
+        if name and ("/" in name or not name.isprintable()):
+            raise ValueError(
+                "is the beginning of a file name, without '/' and control characters; the folder is the key directory"
+            )
         return name
 
     @field_validator("value_digits")
@@ -315,14 +319,20 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         ConfigError: all mistakes together.
     """
     path = Path(path).resolve()
+    text = ""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows begin a file with a byte order mark
+        data = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(path, [f"is not UTF-8 text: {error}"]) from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            path, [f"is not UTF-8 text: line {line} has the byte {error.object[error.start]:#04x}; save it as UTF-8"]
+        ) from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(path, [f"is not TOML: {error}"]) from error
+        old = "; 'python -m iocs check' says what to write in place of an old PMU2CSV_config.txt"
+        raise ConfigError(path, [f"is not TOML: {error}{old if 'PMU IP' in text else ''}"]) from error
     mistakes: list[str] = []
     file: SiteFile | None = None
     try:
@@ -346,6 +356,12 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
     ]
     if STATISTICS in names:
         mistakes.append(f'[[device]] "{STATISTICS}": the server itself has PVs of that name; choose another')
+    mistakes += [
+        f"[archive.csv.row.{row}]: there is no device {row.split(':')[0]!r}; the site file has "
+        f"{', '.join(names) or 'none'}"
+        for row in (file.archive.csv.row if file is not None else ())
+        if row.split(":")[0] not in names
+    ]
     if file is None or mistakes:
         raise ConfigError(path, list(dict.fromkeys(mistakes)))
     site = file.site
@@ -431,6 +447,12 @@ def _wording(problem: Any) -> str:
         return f"no such key (its value is {given!r}); is it spelled right?"
     if problem["type"] == "missing":
         return "is missing"
+    if problem["type"] == "model_type":
+        return f"must be a table of keys (given: {given!r})"
+    if problem["type"] == "list_type":
+        return "must be a list; of tables, each begins with the name in double brackets, as in [[device]]"
+    if problem["type"] == "path_type":
+        return f"must be a path, in quotes (given: {given!r})"
     text = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return text if isinstance(given, dict) else f"{text} (given: {given!r})"
 

@@ -478,7 +478,7 @@ class Device:
         self._reconnects += 1
         log.info("online")
         self._tell_life()
-        if idle := _idle_names(self.settings, self._signals):
+        if idle := idle_names(self.settings, self._signals):
             log.warning("limits or alarms of the site file fit none of the signals: %s", ", ".join(idle))
 
     def _tell_life(self) -> None:
@@ -560,12 +560,15 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
     """
     result = list(COMMON)
     for signal in kind.signals(settings, shape):
-        limits = _fitting(settings.limits, signal.name)
-        alarms = _fitting(settings.alarms, signal.name)
+        limits, alarms = _fitting(settings.limits, signal.name), _fitting(settings.alarms, signal.name)
         try:
-            result.append(narrowed(signal, limits, alarms and alarms.alarms()))
+            result.append(
+                narrowed(signal, limits and settings.limits[limits], alarms and settings.alarms[alarms].alarms())
+            )
         except ValueError as error:
-            raise ValueError(f"{signal.name}: {error}") from error
+            keys = " and ".join(f"{table}.{key}" for table, key in (("limits", limits), ("alarms", alarms)) if key)
+            said = str(error).removeprefix(f"{signal.name}: ")
+            raise ValueError(f"key {keys}, for the signal {signal.name}: {said}") from error
     rows(result)
     size = len(Catalogue(settings.name, settings.type, "", 0, False, tuple(result)).to_json())
     if size > TEXT_BYTES - 1000:
@@ -573,17 +576,16 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
     return result
 
 
-def _idle_names(settings: DeviceSettings, signals: Mapping[str, Signal]) -> list[str]:
+def idle_names(settings: DeviceSettings, signals: Mapping[str, Signal]) -> list[str]:
     """Give the names in a device's limits and alarms that fit none of its signals."""
     fitting = {name.split(":", cut)[-1] for name in signals for cut in range(name.count(":") + 1)}
     return sorted({*settings.limits, *settings.alarms} - fitting)
 
 
 def _fitting(table: Mapping[str, Any], name: str) -> Any:
-    """Give the entry for a signal: by its whole name, else by the longest end of it after a ':'."""
-    while True:
-        if name in table:
-            return table[name]
+    """Give the key of the entry for a signal: its whole name, else the longest end of it after a ':', else None."""
+    while name not in table:
         if ":" not in name:
             return None
         name = name.split(":", 1)[1]
+    return name

@@ -11,13 +11,13 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from drivers.c37118 import frames
-from drivers.c37118.client import Client, Configured, Connected, Data, Lost
+from drivers.c37118.client import Client, Configured, Connected, Counts, Data, Lost
 from drivers.c37118.frames import Configuration, DataFrame, FrameType, PmuConfiguration, PmuData, Stat, TimeQuality
 from drivers.c37118.recording import Recorder
 from drivers.errors import DeviceError
 from drivers.link import make_link, parse_address
 from iocs.config import DeviceSettings, SitePath
-from iocs.device import COMMON, Device
+from iocs.device import COMMON, Device, Place
 from iocs.signals import Bad, Severity, Signal, Status, legal_name, readback, unique_names
 from iocs.simulation import simulator
 
@@ -161,6 +161,10 @@ class PMU(Device):
     Settings = PmuSettings
     settings: PmuSettings
 
+    def __init__(self, settings: PmuSettings, place: Place) -> None:
+        super().__init__(settings, place)
+        self._counts = Counts()  # since the process started: they outlive ENABLE and every session
+
     @staticmethod
     def signals(settings: PmuSettings, shape: str | None) -> list[Signal]:
         """FREQ, ROCOF, the channels of the configuration, status, and the state of the link."""
@@ -185,12 +189,13 @@ class PMU(Device):
             lost_after=self.settings.lost_after,
             record=Recorder(self.settings.record) if self.settings.record else None,
             backoff=self.backoff,
+            counts=self._counts,
         )
         self._channels = Channels(configuration.pmus[0], self.settings.angle) if configuration else None
         self._scalars_at = 0
         self._shown: tuple[int, int] | None = None
         self._period = configuration.period if configuration else 1.0
-        self._counted = (time.monotonic(), 0)
+        self._counted = (time.monotonic(), self._counts.frames)
         async with aclosing(client.events()) as events:
             async for event in events:
                 match event:

@@ -135,7 +135,8 @@ class Recording:
     """Iterates over the good frames of one recording, decoded, and counts. Memory does not grow with the file.
 
     Attributes:
-        senders: after the iteration, those that sent at least one good frame (2024 edition included), by name.
+        senders: after the iteration, those that sent at least one good frame (2024 edition included), by name; the one
+            of a raw recording in any case.
         notes: after the iteration, what was wrong with the file itself, for people.
     """
 
@@ -213,7 +214,7 @@ class Recording:
     def _close(self, flow: "_Flow") -> Iterator[Captured]:
         yield from self._decoded(flow, flow.order(flow.tcp.end()) + flow.stream.flush())
         counts, stream = flow.counts, flow.stream
-        if not counts.frames and not stream.unsupported:
+        if counts.name != RAW and not counts.frames and not stream.unsupported:
             return
         if counts.name != RAW and stream.skipped_bytes > CHANCE * flow.frame_bytes:
             return

@@ -60,10 +60,11 @@ class Client:
             s.
         record: where the received bytes are kept, or None.
         backoff: waits between attempts; None = 0.1 to 15 s. It begins anew with the first data frame.
+        counts: those of an earlier client, to be gone on with; None = new ones.
         connect_timeout, answer_timeout: seconds. tries: requests for a configuration before the link is given up.
 
     Attributes:
-        counts: what happened since the client was made.
+        counts: what happened since the client (or the counts given to it) was made.
         configuration: in use, or the last one that was.
     """
 
@@ -76,6 +77,7 @@ class Client:
         lost_after: float | None = None,
         record: Recorder | None = None,
         backoff: Backoff | None = None,
+        counts: Counts | None = None,
         connect_timeout: float = 5.0,
         answer_timeout: float = 2.0,
         tries: int = 3,
@@ -83,7 +85,7 @@ class Client:
         self.link = link
         self.idcode = idcode
         self.configuration = configuration
-        self.counts = Counts()
+        self.counts = Counts() if counts is None else counts
         self._timeline = Timeline(self.counts)
         self._lost_after = lost_after
         self._record = record

@@ -31,6 +31,21 @@ class Datagram(NamedTuple):
     data: bytes
 
 
+class _Watched:
+    """A file that remembers a read that gave less than was asked for: dpkt takes a packet cut short for a whole one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.name = str(getattr(file, "name", ""))
+        self.seek, self.tell = file.seek, file.tell
+        self.short = False
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.short = 0 < len(data) < size
+        return data
+
+
 class Packets:
     """Iterates over what a pcap or pcapng file holds of TCP and UDP, in the order of capture; reads as it goes.
 
@@ -59,7 +74,8 @@ class Packets:
         self.truncated = False
         self._fragments: dict[tuple[bytes, bytes, int, int], dict[int, tuple[bytes, bool]]] = {}
         try:
-            self._reader = dpkt.pcap.UniversalReader(file)
+            self._file = _Watched(file)
+            self._reader = dpkt.pcap.UniversalReader(self._file)
         except (ValueError, dpkt.UnpackError, struct.error) as error:
             raise RecordingError(f"not a readable pcap or pcapng file: {error}") from error
         self._layer = self._link_layer(self._reader.datalink())
@@ -75,7 +91,10 @@ class Packets:
             except (dpkt.UnpackError, struct.error, ValueError):
                 self.truncated = True
                 return
-            self.read += 1
+            if self._file.short:
+                self.truncated = True  # what there is of the last packet is used
+            else:
+                self.read += 1
             try:
                 found = self._transport(packet)
             except (dpkt.UnpackError, struct.error, ValueError, IndexError):

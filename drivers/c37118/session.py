@@ -17,6 +17,7 @@ from drivers.errors import LinkTimeout, ProtocolError
 log = logging.getLogger(__name__)
 
 CONFIGURATION_CHANGE = 0x0400  # STAT bit 10
+FOREIGN_SHOWN = 24  # bytes of what is no C37.118 that an error tells
 LONGEST_WAIT = 20_000  # frames kept while a configuration is awaited; older ones are dropped and counted
 
 
@@ -79,6 +80,7 @@ class Session:
         self._tries = tries
         self._stream = Stream()
         self._open_bytes = 0  # received, not yet part of a frame, not yet skipped
+        self._foreign: bytes | None = b""  # how the connection began, until a frame has come
         self._strangers: set[int] = set()
         self._trouble = ""  # what was wrong with the last frame that was of no use
         self._data_on = False
@@ -131,6 +133,8 @@ class Session:
             ProtocolError: the PMU speaks the 2024 edition.
         """
         self._open_bytes += len(data)
+        if self._foreign is not None:
+            self._foreign = (self._foreign + data)[:FOREIGN_SHOWN]
         return self._take(self._stream.feed(data), now, arrival_ns)
 
     def end(self, now: float, arrival_ns: int) -> list[Configured | Data]:
@@ -140,6 +144,7 @@ class Session:
     def _take(self, received: list[bytes], now: float, arrival_ns: int) -> list[Configured | Data]:
         events: list[Configured | Data] = []
         for frame in received:
+            self._foreign = None
             self._open_bytes -= len(frame)
             idcode = int.from_bytes(frame[4:6], "big")
             kind = frame[1] >> 4
@@ -299,6 +304,8 @@ class Session:
             return f"answers with IDCODE {others}, the site file says {self.idcode}: set idcode to what the PMU has"
         if self._trouble:
             return f"{asked}; the last frame: {self._trouble}"
+        if self._foreign:
+            return f"{asked}; what came is no C37.118 ({self._foreign!r}...): is that the port of the PMU?"
         return f"{asked}: is {self.idcode} the PMU's IDCODE, and does no other client hold it?"
 
 

@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import re
 import shutil
 import signal
@@ -23,7 +22,6 @@ from drivers.c37118.simulator import SimulatedPmu, SimulatedStream
 from drivers.link import Backoff, make_link, parse_address
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = Path(os.environ.get("SAMPLES_DIR", ROOT / ".." / "shared" / "samples")) / "pmu" / "one-pmu-tcp.pcap"
 
 
 @contextlib.asynccontextmanager
@@ -69,12 +67,6 @@ async def follow(
 
 def data(events: list[Event]) -> list[DataFrame]:
     return [event.frame for event in events if isinstance(event, Data)]
-
-
-def sample() -> Path:
-    if not SAMPLE.exists():
-        pytest.skip(f"the sample recording is absent: {SAMPLE} (set SAMPLES_DIR)")
-    return SAMPLE
 
 
 def test_a_simulated_pmu_takes_faults_from_stdin_and_ends_quietly() -> None:
@@ -125,8 +117,8 @@ def test_bad_options_are_refused_in_words(arguments: list[str], code: int, messa
 
 
 @pytest.mark.parametrize("speed", ["0", "5"])
-def test_a_replay_gives_the_recorded_frames_with_their_times(speed: str) -> None:
-    path = sample()
+def test_a_replay_gives_the_recorded_frames_with_their_times(speed: str, sample: Callable[[str], Path]) -> None:
+    path = sample("pmu/one-pmu-tcp.pcap")
     recorded = [each for each in Recording(path) if each.type is FrameType.DATA]
     assert len(recorded) == 252
 
@@ -144,8 +136,8 @@ def test_a_replay_gives_the_recorded_frames_with_their_times(speed: str) -> None
     asyncio.run(test())
 
 
-def test_a_looped_replay_begins_again() -> None:
-    path = sample()
+def test_a_looped_replay_begins_again(sample: Callable[[str], Path]) -> None:
+    path = sample("pmu/one-pmu-tcp.pcap")
     first = next(each for each in Recording(path) if each.type is FrameType.DATA)
 
     async def test() -> None:
@@ -157,8 +149,8 @@ def test_a_looped_replay_begins_again() -> None:
     asyncio.run(test())
 
 
-def test_the_recorded_pace_is_kept() -> None:
-    path = sample()
+def test_the_recorded_pace_is_kept(sample: Callable[[str], Path]) -> None:
+    path = sample("pmu/one-pmu-tcp.pcap")
     idcode = next(each for each in Recording(path) if each.type is FrameType.DATA).idcode
 
     async def test() -> None:

@@ -279,9 +279,16 @@ def test_enable_0_releases_the_pmu_and_outlasts_a_restart(tmp_path):
     async def story(lab: Lab) -> None:
         async with lab.pvs() as watched:
             await watched.until("FREQ", good)
+            await watched.until("FRAMES", lambda reading: good(reading) and reading.value >= 150)
             await watched.client.put(f"{lab.prefix}PMU:ENABLE", 0)
             reading = await watched.until("FREQ", lambda reading: reading.severity is Severity.INVALID)
             assert reading.status is Status.DISABLE
+            await watched.value("STATE", 3)
+            counted = watched["FRAMES"].value
+            await watched.client.put(f"{lab.prefix}PMU:ENABLE", 1)
+            frames = await watched.until("FRAMES", good)
+            assert frames.value > counted, "the counts are those of the process"
+            await watched.client.put(f"{lab.prefix}PMU:ENABLE", 0)
             await watched.value("STATE", 3)
         lab.ioc.stop()
         lab.start_ioc()

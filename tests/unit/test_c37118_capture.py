@@ -375,11 +375,22 @@ def test_a_truncated_pcap_gives_what_is_in_it(tmp_path, capsys):
     path.write_bytes(path.read_bytes()[: -len(ethernet(tcp(0, DATA[0]))) - 10])
     assert count(path) == WHOLE
     assert "cut short behind packet 1" in capsys.readouterr().err
+    path = pcap(tmp_path / "z.pcap", map(ethernet, [tcp(1, STREAM), tcp(1 + len(STREAM), DATA[0])]))
+    path.write_bytes(path.read_bytes()[:-10])  # within the bytes of the last packet
+    assert count(path)["data"] == WHOLE["data"]
+    assert "cut short behind packet 1" in capsys.readouterr().err
     path = pcapng(tmp_path / "y.pcapng", [ethernet(tcp(1, STREAM))])
     with path.open("ab") as file:
         file.write(bytes.fromhex("06000000 04000000"))  # a block shorter than its own head
     assert count(path) == WHOLE
     assert "damaged" in capsys.readouterr().err
+
+
+def test_the_bytes_of_a_raw_file_without_a_frame_are_counted(tmp_path, capsys):
+    path = tmp_path / "x.raw"
+    path.write_bytes(b"no frame" * 100)
+    assert main(["decode", "--json", str(path)]) == 1
+    assert json.loads(capsys.readouterr().out)["skipped_bytes"] == 800
 
 
 def test_damaged_packets_are_counted(tmp_path, capsys):

@@ -215,6 +215,13 @@ def test_any_chunking_gives_the_same_events(cuts: list[int]) -> None:
     assert talk.session.whole
 
 
+def test_another_program_on_the_port_is_told_with_what_it_said() -> None:
+    talk = Talk(stream_at(), tries=1, answer_timeout=1.0)
+    talk.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    with pytest.raises(LinkTimeout, match=r"no C37.118 \(b'HTTP/1.1 400.*is that the port of the PMU"):
+        talk.session.tick(1.0)
+
+
 def test_truncated_and_foreign_bytes_end_in_silence() -> None:
     talk = Talk(stream_at(), tries=1, answer_timeout=1.0)
     talk.say(CONVERSATION[:200])

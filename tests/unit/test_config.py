@@ -46,9 +46,9 @@ def test_a_good_file(tmp_path):
         (GOOD.replace('"LAB:"', "3"), "[site], key prefix", "string"),
         (GOOD + "colour = 3\n", "[site], key colour", "no such key"),
         (GOOD + "[colour]\n", "[colour]", "no such key"),
-        (GOOD + '[device]\nname = "A"\n', "[device]", "list"),
+        (GOOD + '[device]\nname = "A"\n', "[device]", "[[device]]"),
         (GOOD + "device = [3]\n", "[site], key device", "no such key"),
-        ("device = [3]\n" + GOOD, "[[device]]", "dictionary"),
+        ("device = [3]\n" + GOOD, "[[device]]", "must be a table"),
         (GOOD + '[[device]]\ntype = "pmu"\n', '[[device]] "', "missing"),
         (GOOD + '[[device]]\nname = "A"\n', '[[device]] "A", key type', "is missing"),
         (GOOD + '[[device]]\nname = "A"\ntype = 3\n', '[[device]] "A", key type', "string"),
@@ -78,6 +78,13 @@ def test_a_good_file(tmp_path):
         (GOOD + '[archive.csv]\nvalue_digits = "all"\n', "[archive.csv], key value_digits", "repr"),
         (GOOD + "[archive.csv]\nwrite_every = 0\n", "[archive.csv], key write_every", "greater than 0"),
         (GOOD + "[archive.csv.row.PMU]\nwrite = 1\n", "[archive.csv.row.PMU], key write", "no such key"),
+        (GOOD + "[archive.csv]\nvalue_digits = true\n", "[archive.csv], key value_digits", "repr"),
+        (GOOD + "[archive.csv]\nnew_file_every = inf\n", "[archive.csv], key new_file_every", "less than or equal"),
+        (GOOD + '[archive.csv]\nname = "a\\u0000b"\n', "[archive.csv], key name", "control characters"),
+        (GOOD + "[archive.csv]\ndirectory = 5\n", "[archive.csv], key directory", "a path, in quotes"),
+        (GOOD + PMU + "[archive.csv.row.PUM]\nwrite_every = 1\n", "[archive.csv.row.PUM]", "has PMU"),
+        (GOOD + PMU + "alarms.FREQ = 5\n", '[[device]] "PMU", key alarms.FREQ', "must be a table"),
+        ("Info, prose\nPMU IP, 192.168.0.20\n", "is not TOML", "iocs check"),
         ("not toml", "", "is not TOML"),
         (GOOD + GOOD, "", "is not TOML"),
     ],
@@ -100,8 +107,14 @@ def test_files_that_cannot_be_read(tmp_path):
             load(path)
     path = tmp_path / "latin.toml"
     path.write_bytes(b'[site]\nname = "\xe4"\n')
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match=r"not UTF-8.*line 2 has the byte 0xe4"):
         load(path)
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows_do_no_harm(tmp_path):
+    path = tmp_path / "site.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + (GOOD + PMU).replace("\n", "\r\n").encode())
+    assert load(path, kinds=True).name == "x"
 
 
 def test_relative_paths_count_from_the_site_file(tmp_path):
@@ -117,7 +130,7 @@ def test_relative_paths_count_from_the_site_file(tmp_path):
 def test_a_row_s_own_table_goes_over_the_general_one(tmp_path):
     text = GOOD + '[archive.csv]\ntime_format = "ns"\nvalue_digits = "repr"\nwrite_every = 2\n'
     text += "[archive.csv.row.PMU]\nwrite_every = 1\n[archive.csv.row.'GAS:ROW']\nvalue_digits = 3\n"
-    csv = load(write(tmp_path, text)).archive.csv
+    csv = load(write(tmp_path, text + PMU + PMU.replace("PMU", "GAS"))).archive.csv
     pmu, gas, other = csv.for_row("PMU:ROW"), csv.for_row("GAS:ROW"), csv.for_row("GAS:FAST")
     assert (pmu.time_format, pmu.value_digits, pmu.write_every) == ("ns", "repr", 1)
     assert (gas.time_format, gas.value_digits, gas.write_every) == ("ns", 3, 2)
@@ -173,4 +186,9 @@ def test_check_prints_every_mistake_and_ends_with_2(tmp_path):
 
 def test_check_judges_limits_and_alarms_by_the_device_s_signals(tmp_path):
     done = check(write(tmp_path, GOOD + PMU + "alarms.TQ = { high = 1 }\n"))
-    assert done.returncode == 2 and '[[device]] "PMU"' in done.stderr and "TQ" in done.stderr, done.stderr
+    assert done.returncode == 2 and '[[device]] "PMU"' in done.stderr and "key alarms.TQ" in done.stderr, done.stderr
+
+
+def test_check_tells_alarms_that_fit_no_signal(tmp_path):
+    done = check(write(tmp_path, GOOD + PMU + "alarms.FRQ = { high = 1 }\nalarms.FREQ = { high = 51 }\n"))
+    assert done.returncode == 0 and "fit none of" in done.stderr and done.stderr.endswith(": FRQ\n"), done.stderr

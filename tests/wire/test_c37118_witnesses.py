@@ -7,7 +7,7 @@ import re
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -34,15 +34,10 @@ from drivers.c37118.frames import (
 
 dpkt = pytest.importorskip("dpkt", reason="dpkt is not installed: pip install countinghouse[pcap]")
 
-SAMPLES = Path(os.environ.get("SAMPLES_DIR", Path(__file__).parents[2] / "../shared/samples"))
-
 
 @pytest.fixture
-def sample() -> Path:
-    path = SAMPLES / "pmu/one-pmu-tcp.pcap"
-    if not path.exists():
-        pytest.skip(f"{path} is not there: set SAMPLES_DIR")
-    return path
+def sample(sample: Callable[[str], Path]) -> Path:
+    return sample("pmu/one-pmu-tcp.pcap")
 
 
 @dataclass
