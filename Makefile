@@ -4,10 +4,6 @@ BIN     := .venv/bin
 SITE    ?= site.example.toml
 MINUTES ?= 10
 
-# clients on this host find the PVs here
-export EPICS_CA_ADDR_LIST ?= 127.0.0.1
-export EPICS_CA_AUTO_ADDR_LIST ?= NO
-
 .PHONY: venv run test check bench soak clean
 
 venv: .venv/.installed

@@ -286,8 +286,8 @@ class Recorder:
             addresses = os.environ.get("EPICS_CA_ADDR_LIST", "")
             where = f"EPICS_CA_ADDR_LIST is {addresses!r}" if addresses else "EPICS_CA_ADDR_LIST is not set"
             log.warning(
-                "no answer yet for %s (%s). Is 'python -m iocs run' running? On the same host, set "
-                "EPICS_CA_ADDR_LIST=127.0.0.1 for both. The search goes on",
+                "no answer yet for %s (%s). Is 'python -m iocs run' running? If it runs on another host, set "
+                "EPICS_CA_ADDR_LIST to that host's address. The search goes on",
                 ", ".join(silent),
                 where,
             )
