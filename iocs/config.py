@@ -60,7 +60,7 @@ class SiteTable(Table):
 
     name: str = Field(description="What people call the site.")
     prefix: str = Field(description="What stands before every PV name, e.g. 'LAB:'.")
-    simulated: bool = Field(False, description="Values from simulators may be archived.")
+    simulated: bool = Field(False, strict=True, description="Values from simulators may be archived.")
     state_dir: SitePath = Field(
         Path("state"), description="Where what must survive a restart is kept (sim/ with --sim)."
     )

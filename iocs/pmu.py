@@ -144,7 +144,7 @@ class PmuSettings(DeviceSettings):
     """The table of a PMU."""
 
     link: str = Field(description=f"tcp://host:port of the PMU (port {PORT} unless given).")
-    idcode: int = Field(ge=1, le=65534, description="The stream's IDCODE, as set in the PMU.")
+    idcode: int = Field(strict=True, ge=1, le=65534, description="The stream's IDCODE, as set in the PMU.")
     angle: Literal["deg", "rad"] = Field("deg", description="Unit of the phasors' angles.")
     scalar_rate: float = Field(10.0, gt=0, description="Most updates a second of the single PVs; ROW has every frame.")
     record: SitePath | None = Field(None, description="Keep the raw stream in this file (and FILE.1), 100 MB each.")

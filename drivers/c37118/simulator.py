@@ -39,7 +39,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=4712, help="TCP port, 0 = any free one (default %(default)s)")
     parser.add_argument("--idcode", type=int, default=1, help="IDCODE of the stream (default %(default)s)")
     parser.add_argument(
-        "--rate", type=int, default=50, help="frames per second; below 0 seconds per frame (default %(default)s)"
+        "--rate", type=int, default=50, help="1 to 240 frames a second; below 0 seconds a frame (default %(default)s)"
     )
     parser.add_argument(
         "--format", type=int, default=15, help="FORMAT bits: 1 polar, 2 float phasors, 4 float analogs, 8 float FREQ"
@@ -83,6 +83,8 @@ def source_of(options: argparse.Namespace) -> Source:
         )
         for number in range(options.pmus)
     ]
+    if options.rate > 240:
+        raise ValueError(f"--rate {options.rate}: at most 240 frames a second")
     return SimulatedStream(pmus, idcode=options.idcode, rate=options.rate, speed=options.speed)
 
 
