@@ -30,6 +30,7 @@ HIGH, LOW = 1 << 17, 1 << 14  # bytes in asyncio's buffer: from here on the clie
 OVERHEAD = 64  # bytes that a reply costs besides its own while it waits
 SLICE = 1 << 17  # bytes written at a time of what is large
 SMALL = 1024  # bytes; nothing but a put is longer
+LINGER = 2.0  # s; how long a client that was cut off may take to read the last words
 TOO_LARGE = wire.code(ca.CAStatus.ECA_TOLARGE)
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}  # s, s, times: dead peers go within 2 minutes
 
@@ -89,11 +90,7 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget everything that the client had open. Puts under way go on."""
-        self._closing = True
-        for channel in tuple(self.channels.values()):
-            channel.close()
-        for kept in (self.out, self._late, self._queue, self._buffer):
-            kept.clear()
+        self._forget()
         self.context.ended(self)
 
     @property
@@ -115,12 +112,21 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
         """End the connection, with what was said last."""
         if not self._closing:
             self.flush()
-            self._closing = True
-            self._buffer.clear()
+            self._forget()
             if self._full:  # it would wait for a client that does not read
                 self._transport.abort()
-            else:
-                self._transport.close()
+                return
+            self._transport.close()
+            if self._transport.get_write_buffer_size():
+                self.loop.call_later(LINGER, self._transport.abort)
+
+    def _forget(self) -> None:
+        """End all that the client has open; nothing more is kept for it."""
+        self._closing = True
+        for channel in tuple(self.channels.values()):
+            channel.close()
+        for kept in (self.out, self._late, self._queue, self._buffer):
+            kept.clear()
 
     # Bytes out
 
