@@ -354,6 +354,20 @@ def test_puts_of_one_pv_are_serial_and_hold_up_nobody(monkeypatch):
     asyncio.run(story())
 
 
+def test_a_burst_of_puts_waits_and_loses_none(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [VSET]) as it, it.raw() as raw:
+            sid = await raw.create(it.prefix + "VSET")
+            it.delay = 0.001
+            for place in range(1000):
+                raw.send(4, struct.pack(">d", place), DOUBLE, 1, sid, place)
+            await until(lambda: it.server.counts.puts == 1000, "end of the puts")
+            assert it.server.counts.refused_puts == 0
+            assert it.puts == [("VSET", place) for place in range(1000)]
+
+    asyncio.run(story())
+
+
 def test_put_log_and_access(monkeypatch):
     class Log:
         def __init__(self):
@@ -452,7 +466,17 @@ def test_pvs_come_and_go(monkeypatch):
             told = {word: at for word, at in lines}
             assert 0 <= told["connected"] - came < 1
             assert 0 <= told["gone"] - went < 1
+            raw.seen.clear()
+            # what a client asks before it hears that the PV is gone costs it none of its other PVs
             raw.send(15, b"", DOUBLE, 1, sid, 1)
+            raw.send(19, struct.pack(">d", 1.0), DOUBLE, 1, sid, 2)
+            raw.send(19, bytes(100_000), DOUBLE, 12_500, sid, 3)
+            raw.subscribe(sid, 10)
+            raw.send(2, b"", 20, 0, sid, 9)
+            raw.send(12, b"", first=sid, second=1)
+            assert await raw.synchronise() == []
+            assert it.puts == [] and it.server.counts.malformed == 0
+            raw.send(15, b"", DOUBLE, 1, sid + 1, 1)
             assert await raw.closed()
 
     asyncio.run(story())

@@ -245,6 +245,9 @@ def _answer_put(circuit: "Circuit", channel: Channel, request: Request, status: 
         circuit.say(wire.HEADER.pack(command, 0, dtype, min(elements, 0xFFFF), status, ioid))
 
 
+OF_CHANNEL = frozenset(  # whose first parameter is a channel's number
+    (wire.EVENT, wire.EVENT_CANCEL, wire.READ, wire.WRITE, wire.CLEAR, wire.READ_NOTIFY, wire.WRITE_NOTIFY)
+)
 HANDLERS = {
     wire.VERSION: _version,
     wire.EVENT: _subscribe,
