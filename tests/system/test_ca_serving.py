@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import struct
 import time
 
@@ -20,7 +21,20 @@ from iocs.signals import (
     readback,
     setpoint,
 )
-from tests.ca import ALARM, CTRL_DOUBLE, DOUBLE, LOG, PROPERTY, STRING, VALUE, house, number, severity, until
+from tests.ca import (
+    ALARM,
+    CTRL_DOUBLE,
+    DOUBLE,
+    LOG,
+    PROPERTY,
+    STRING,
+    TIME_DOUBLE,
+    VALUE,
+    house,
+    number,
+    severity,
+    until,
+)
 
 HELD: list = []  # caproto's client keeps callbacks by weak reference, and stumbles when one goes
 PUTFAIL, NORDACCESS, NOWTACCESS, NORMAL = 160, 368, 376, 1
@@ -95,7 +109,19 @@ def test_fields_as_clients_ask_for_them(monkeypatch):
                 "TRACE.FTVL": "DOUBLE",
                 "TRACE.RTYP": "waveform",
             }
-            absent = ("VMON.DRVH", "VMON.ZNAM", "MODE.EGU", "MODE.ONAM", "VMON.NONE", "VMON.{", "NONE", "VMON.EGU.EGU")
+            absent = (
+                "VMON.DRVH",
+                "VMON.ZNAM",
+                "MODE.EGU",
+                "MODE.ONAM",
+                "VMON.NONE",
+                "VMON.{",
+                "NONE",
+                "VMON.EGU.EGU",
+                "VMON.HIHI$",
+                "VMON.SEVR$",
+                "VMON$",
+            )
             names = [it.prefix + name for name in (*expected, "VSET.HIHI")]
             *read, _ = await it.python(LIBCA_READ, *names)
             values = dict(zip((*expected, "VSET.HIHI"), (entry[1] for entry in read), strict=True))
@@ -131,6 +157,34 @@ def test_fields_send_events_when_they_change(monkeypatch):
             it.post(VMON=2501.0)
             events = await raw.events()
             assert [(e.second, e.body.rstrip(b"\0")) for e in events] == [(1, b"\0\1"), (2, b"HIGH")]
+
+    asyncio.run(story())
+
+
+def test_a_limit_that_is_not_set_is_known_and_sends_no_events(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [VSET]) as it, it.raw() as raw, it.raw() as other:
+            it.post(VSET=1.0)
+            name = it.prefix + "VSET.HIHI"
+            raw.subscribe(await raw.create(name), 1)
+            (first,) = await raw.events()
+            assert math.isnan(number(first)) and severity(first) == 0
+            answer = await other.get(await other.create(name), TIME_DOUBLE)
+            assert math.isnan(number(answer)) and severity(answer) == 0
+            assert await raw.events() == []
+
+    asyncio.run(story())
+
+
+def test_the_first_event_of_a_field_is_of_now(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [TRACE]) as it, it.raw() as raw:
+            it.post(TRACE=[1.0, 2.0])
+            sid = await raw.create(it.prefix + "TRACE.NORD")
+            assert number(await raw.get(sid, TIME_DOUBLE)) == 2
+            it.post(TRACE=[1.0, 2.0, 3.0])
+            raw.subscribe(sid, 1)
+            assert [number(event) for event in await raw.events()] == [3]
 
     asyncio.run(story())
 

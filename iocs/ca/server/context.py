@@ -15,12 +15,12 @@ from iocs.ca.server import names
 from iocs.ca.server.beacons import Beacons
 from iocs.ca.server.channel import READ, WRITE
 from iocs.ca.server.circuit import Circuit
-from iocs.ca.server.fields import FieldPv, field, has_field
+from iocs.ca.server.fields import FIELDS, field, has_field
 from iocs.ca.server.limits import Limits
 from iocs.ca.server.names import Address
 from iocs.ca.server.pv import Pv
 from iocs.ca.server.search import Search
-from iocs.signals import Signal
+from iocs.signals import Kind, Signal
 
 log = logging.getLogger(__name__)
 
@@ -164,14 +164,14 @@ class Context(server.Context):
         pv = self.pvs.get(address.record)
         if pv is None or (address.field != "VAL" and not has_field(pv, address.field)):
             return False
-        return not address.long or address.field != "VAL" or isinstance(pv.value, str)
+        kind = pv.signal.kind if address.field == "VAL" else FIELDS[address.field][0]
+        return not address.long or kind in (Kind.STR, Kind.TEXT)
 
     def rights(self, circuit: Circuit, pv: Pv) -> int:
-        """Give what a client may do with a PV; a field is its record's."""
-        signal = pv.record.signal if isinstance(pv, FieldPv) else pv.signal
+        """Give what a client may do with a PV."""
         read, write = True, True
         if self.access is not None:
-            read, write, _ = self.access.rights(circuit.peer[0], circuit.user, signal)
+            read, write, _ = self.access.rights(circuit.peer[0], circuit.user, pv.signal)
         return (READ if read else 0) | (WRITE if write and pv.writable else 0)
 
     def admits(self, address: str) -> bool:

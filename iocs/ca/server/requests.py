@@ -103,6 +103,7 @@ def _subscribe(circuit: "Circuit", request: Request) -> None:
         words = f"no events of type {dtype}, {count} elements, mask {mask}"
         circuit.error(request.head, channel.cid, GET_FAILED, words)
     else:
+        channel.pv.refresh()
         Subscription(channel, number, mask, channel.form(dtype, count)).first()
 
 
