@@ -115,6 +115,14 @@ class Quiet(logging.Filter):
         return self._said <= self.lines
 
 
+def quieten(name: str) -> logging.Logger:
+    """Give a logger whose lines are bounded in rate, as clients can bring them about."""
+    logger = logging.getLogger(name)
+    if not any(isinstance(each, Quiet) for each in logger.filters):
+        logger.addFilter(Quiet())
+    return logger
+
+
 class Context(server.Context):
     """caproto's context; PVs stand in `pvs`, by name."""
 
@@ -132,9 +140,7 @@ class Context(server.Context):
         self.beacons = Beacons(interfaces, self.environ)
         self.ready = asyncio.Event()
         for name in ("iocs.ca.server.circuit", "iocs.ca.server.requests", "iocs.ca.server.search"):
-            logger = logging.getLogger(name)
-            if not any(isinstance(each, Quiet) for each in logger.filters):
-                logger.addFilter(Quiet())
+            quieten(name)
 
     @property
     def tcp_port(self) -> int:
