@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import socket
 import struct
 import time
 
@@ -573,6 +574,20 @@ def test_control_information_is_right_at_the_first_event(monkeypatch):
             status, sev, precision, unit, *limits, value = struct.unpack(">HHhxx8s8dd", event.body)
             assert (status, sev, precision, unit.rstrip(b"\0"), value) == (0, 0, 1, b"V", 7.0)
             assert limits == [3000, 0, 3000, 2000, -5, -10, 0, 0]
+
+    asyncio.run(story())
+
+
+def test_as_many_clients_as_allowed_may_come_at_once(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [VSET], limits=Limits(circuits=200)) as it:
+            socks = [socket.create_connection(("127.0.0.1", it.server.port)) for _ in range(200)]
+            try:
+                await until(lambda: len(it.server.clients()) == 200, "all clients")
+                assert it.server.counts.refused == 0
+            finally:
+                for sock in socks:
+                    sock.close()
 
     asyncio.run(story())
 

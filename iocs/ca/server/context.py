@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Protocol
 
 import caproto as ca
@@ -225,7 +226,7 @@ class Context(server.Context):
     async def server_accept_loop(self, sock: socket.socket) -> None:
         """Accept connections, many a turn; without free descriptors look again later and say nothing."""
         loop = asyncio.get_running_loop()
-        arriving: set[asyncio.Task[Any]] = set()
+        arriving: set[Circuit] = set()  # some of them in `circuits` already
 
         def accept() -> None:
             for _ in range(ACCEPTED_A_TURN):
@@ -238,16 +239,16 @@ class Context(server.Context):
                     loop.remove_reader(sock)
                     loop.call_later(RETRY, resume)
                     return
-                full = len(self.circuits) + len(arriving) >= self.limits.circuits
+                full = len(self.circuits) + len(arriving - self.circuits) >= self.limits.circuits
                 if full or not self.admits(peer[0]):
                     self.counts.refused += 1
                     connection.close()
                     continue
                 connection.setblocking(False)
-                made = loop.connect_accepted_socket(lambda: Circuit(self, self.limits), connection)  # type: ignore[arg-type]
-                task = self.server_tasks.create(made)
-                arriving.add(task)
-                task.add_done_callback(arriving.discard)
+                circuit = Circuit(self, self.limits)
+                arriving.add(circuit)
+                made = loop.connect_accepted_socket(partial(_same, circuit), connection)  # type: ignore[arg-type]
+                self.server_tasks.create(made).add_done_callback(partial(_discard, arriving, circuit))
 
         def resume() -> None:
             if sock.fileno() >= 0:
@@ -274,6 +275,14 @@ class Context(server.Context):
         """Ours needs no such loop."""
 
     broadcaster_receive_loop = broadcaster_queue_loop = subscription_queue_loop = _nothing
+
+
+def _same(circuit: Circuit) -> Circuit:
+    return circuit
+
+
+def _discard(circuits: set[Circuit], circuit: Circuit, _: Any) -> None:
+    circuits.discard(circuit)
 
 
 def check_version() -> None:
