@@ -33,7 +33,7 @@ from drivers.errors import DeviceError, DriverError
 from drivers.link import Backoff
 from iocs.ca.client import Client
 from iocs.ca.putlog import PutLog
-from iocs.ca.server import Server
+from iocs.ca.server import Server, quieten
 from iocs.ca.watch import watch
 from iocs.config import DeviceSettings
 from iocs.log import device as device_of_log
@@ -62,6 +62,7 @@ from iocs.signals import (
 from iocs.state import State
 
 log = logging.getLogger(__name__)
+puts_log = quieten(f"{__name__}.puts")  # the put log has them all
 
 NS = 1_000_000_000
 STEADY = 2.0  # s online, after which the waits between attempts begin anew
@@ -434,11 +435,11 @@ class Device:
             self._reject(name, value, by, str(error))
             raise Refused(str(error)) from error
         except Exception as error:
-            log.exception("internal error in a put of %s", name)
+            puts_log.exception("internal error in a put of %s", name)
             text = f"internal error: {type(error).__name__}: {error}"
             self._reject(name, value, by, text)
             raise Refused(text) from error
-        log.info("put of %s = %r by %s", name, confirmed, by)
+        puts_log.info("put of %s = %r by %s", name, confirmed, by)
         if name in self._signals:
             self._server.post(self.prefix, time.time_ns(), {name: confirmed})
 
@@ -455,7 +456,7 @@ class Device:
         )
 
     def _reject(self, name: str, value: Any, by: str, reason: str) -> None:
-        log.warning("put of %s = %r by %s refused: %s", name, value, by, reason)
+        puts_log.warning("put of %s = %r by %s refused: %s", name, value, by, reason)
         self._server.post(self.prefix, time.time_ns(), {"LASTREJECT": f"{name} = {value}: {reason}"})
 
     async def _enable(self, enable: bool, by: str) -> None:

@@ -21,6 +21,7 @@ from tests.peer import NO_READ, NO_WRITE, NORMAL, RawClient
 from tests.processes import Process, ca_environment, free_port, random_prefix, wait_for, write_site
 from tests.pvs import pvs
 
+PUT_FAILED = 160  # ECA_PUTFAIL
 READ, WRITE = 1, 2
 KNOB = '[[device]]\nname = "KNOB"\ntype = "tests.system.knob:Knob"\n'
 LEVELS = """[access]
@@ -96,6 +97,10 @@ def test_rules_go_by_the_peers_address_on_get_put_and_monitor(tmp_path):
             assert rights(expert, it) == [READ, READ | WRITE, READ | WRITE]
             sid, _ = expert.open(it.name("TRIP"))
             assert expert.put(sid, 7.0) == NORMAL and expert.get(sid).double == 7
+            for name in ("VMON.HIHI", "VSET.HIHI"):  # refused, with the reason: who may put is not told "access denied"
+                sid, told = expert.open(it.name(name))
+                assert told == READ | WRITE
+                assert expert.put(sid, 8.0) == PUT_FAILED
 
 
 def test_a_claimed_name_narrows_also_in_the_middle_and_a_monitor_shows_no_forbidden_value(tmp_path):

@@ -235,6 +235,32 @@ def test_what_is_not_channel_access_closes_its_own_circuit_alone(monkeypatch):
     asyncio.run(story())
 
 
+def test_a_stuck_client_that_is_cut_off_leaves_nothing(monkeypatch):
+    async def story():
+        async with house(monkeypatch, X) as it, stuck(it) as bad:
+            sid = await bad.create(it.prefix + "X0")
+            for place in range(50):
+                bad.subscribe(sid, place)
+            (circuit,) = it.server._context.circuits
+            await until(lambda: len(circuit.subscriptions) == 50, "subscriptions")
+            value = 0.0
+            while not circuit._transport.get_write_buffer_size():  # the kernel takes no more, but asyncio does
+                value += 1
+                it.post(X0=value)
+                await asyncio.sleep(0)
+            assert not circuit.slow
+            bad.writer.write(b"\xff" * 64)
+            await until(lambda: not circuit.connected, "end of the circuit")
+            for _ in range(1000):
+                value += 1
+                it.post(X0=value)
+                await asyncio.sleep(0)
+            assert len(circuit.out) < 1000 and it.server.counts.subscriptions == 0
+            await until(lambda: not it.server.clients(), "end of the connection")
+
+    asyncio.run(story())
+
+
 def test_clear_of_a_channel_with_a_live_monitor(monkeypatch):
     async def story():
         async with house(monkeypatch, [X[0]]) as it, it.raw() as raw:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+import socket
 import struct
 import time
 
@@ -20,7 +22,20 @@ from iocs.signals import (
     readback,
     setpoint,
 )
-from tests.ca import ALARM, CTRL_DOUBLE, DOUBLE, LOG, PROPERTY, STRING, VALUE, house, number, severity, until
+from tests.ca import (
+    ALARM,
+    CTRL_DOUBLE,
+    DOUBLE,
+    LOG,
+    PROPERTY,
+    STRING,
+    TIME_DOUBLE,
+    VALUE,
+    house,
+    number,
+    severity,
+    until,
+)
 
 HELD: list = []  # caproto's client keeps callbacks by weak reference, and stumbles when one goes
 PUTFAIL, NORDACCESS, NOWTACCESS, NORMAL = 160, 368, 376, 1
@@ -95,7 +110,19 @@ def test_fields_as_clients_ask_for_them(monkeypatch):
                 "TRACE.FTVL": "DOUBLE",
                 "TRACE.RTYP": "waveform",
             }
-            absent = ("VMON.DRVH", "VMON.ZNAM", "MODE.EGU", "MODE.ONAM", "VMON.NONE", "VMON.{", "NONE", "VMON.EGU.EGU")
+            absent = (
+                "VMON.DRVH",
+                "VMON.ZNAM",
+                "MODE.EGU",
+                "MODE.ONAM",
+                "VMON.NONE",
+                "VMON.{",
+                "NONE",
+                "VMON.EGU.EGU",
+                "VMON.HIHI$",
+                "VMON.SEVR$",
+                "VMON$",
+            )
             names = [it.prefix + name for name in (*expected, "VSET.HIHI")]
             *read, _ = await it.python(LIBCA_READ, *names)
             values = dict(zip((*expected, "VSET.HIHI"), (entry[1] for entry in read), strict=True))
@@ -131,6 +158,34 @@ def test_fields_send_events_when_they_change(monkeypatch):
             it.post(VMON=2501.0)
             events = await raw.events()
             assert [(e.second, e.body.rstrip(b"\0")) for e in events] == [(1, b"\0\1"), (2, b"HIGH")]
+
+    asyncio.run(story())
+
+
+def test_a_limit_that_is_not_set_is_known_and_sends_no_events(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [VSET]) as it, it.raw() as raw, it.raw() as other:
+            it.post(VSET=1.0)
+            name = it.prefix + "VSET.HIHI"
+            raw.subscribe(await raw.create(name), 1)
+            (first,) = await raw.events()
+            assert math.isnan(number(first)) and severity(first) == 0
+            answer = await other.get(await other.create(name), TIME_DOUBLE)
+            assert math.isnan(number(answer)) and severity(answer) == 0
+            assert await raw.events() == []
+
+    asyncio.run(story())
+
+
+def test_the_first_event_of_a_field_is_of_now(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [TRACE]) as it, it.raw() as raw:
+            it.post(TRACE=[1.0, 2.0])
+            sid = await raw.create(it.prefix + "TRACE.NORD")
+            assert number(await raw.get(sid, TIME_DOUBLE)) == 2
+            it.post(TRACE=[1.0, 2.0, 3.0])
+            raw.subscribe(sid, 1)
+            assert [number(event) for event in await raw.events()] == [3]
 
     asyncio.run(story())
 
@@ -354,6 +409,20 @@ def test_puts_of_one_pv_are_serial_and_hold_up_nobody(monkeypatch):
     asyncio.run(story())
 
 
+def test_a_burst_of_puts_waits_and_loses_none(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [VSET]) as it, it.raw() as raw:
+            sid = await raw.create(it.prefix + "VSET")
+            it.delay = 0.001
+            for place in range(1000):
+                raw.send(4, struct.pack(">d", place), DOUBLE, 1, sid, place)
+            await until(lambda: it.server.counts.puts == 1000, "end of the puts")
+            assert it.server.counts.refused_puts == 0
+            assert it.puts == [("VSET", place) for place in range(1000)]
+
+    asyncio.run(story())
+
+
 def test_put_log_and_access(monkeypatch):
     class Log:
         def __init__(self):
@@ -452,7 +521,17 @@ def test_pvs_come_and_go(monkeypatch):
             told = {word: at for word, at in lines}
             assert 0 <= told["connected"] - came < 1
             assert 0 <= told["gone"] - went < 1
+            raw.seen.clear()
+            # what a client asks before it hears that the PV is gone costs it none of its other PVs
             raw.send(15, b"", DOUBLE, 1, sid, 1)
+            raw.send(19, struct.pack(">d", 1.0), DOUBLE, 1, sid, 2)
+            raw.send(19, bytes(100_000), DOUBLE, 12_500, sid, 3)
+            raw.subscribe(sid, 10)
+            raw.send(2, b"", 20, 0, sid, 9)
+            raw.send(12, b"", first=sid, second=1)
+            assert await raw.synchronise() == []
+            assert it.puts == [] and it.server.counts.malformed == 0
+            raw.send(15, b"", DOUBLE, 1, sid + 1, 1)
             assert await raw.closed()
 
     asyncio.run(story())
@@ -495,6 +574,20 @@ def test_control_information_is_right_at_the_first_event(monkeypatch):
             status, sev, precision, unit, *limits, value = struct.unpack(">HHhxx8s8dd", event.body)
             assert (status, sev, precision, unit.rstrip(b"\0"), value) == (0, 0, 1, b"V", 7.0)
             assert limits == [3000, 0, 3000, 2000, -5, -10, 0, 0]
+
+    asyncio.run(story())
+
+
+def test_as_many_clients_as_allowed_may_come_at_once(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [VSET], limits=Limits(circuits=200)) as it:
+            socks = [socket.create_connection(("127.0.0.1", it.server.port)) for _ in range(200)]
+            try:
+                await until(lambda: len(it.server.clients()) == 200, "all clients")
+                assert it.server.counts.refused == 0
+            finally:
+                for sock in socks:
+                    sock.close()
 
     asyncio.run(story())
 

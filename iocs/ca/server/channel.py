@@ -56,11 +56,6 @@ class Channel:
             form = self._form = Form(dtype, count, address.long, address.part, address.now)
         return form
 
-    def disconnect(self) -> None:
-        """Tell the client that the PV is no longer served."""
-        self.circuit.say(wire.message(wire.SERVER_DISCONNECT, 0, 0, 0, self.cid, 0))
-        self.close()
-
     def close(self) -> None:
         """End the channel and its subscriptions; nothing of them is sent any more."""
         for subscription in tuple(self.subscriptions):

@@ -30,6 +30,7 @@ HIGH, LOW = 1 << 17, 1 << 14  # bytes in asyncio's buffer: from here on the clie
 OVERHEAD = 64  # bytes that a reply costs besides its own while it waits
 SLICE = 1 << 17  # bytes written at a time of what is large
 SMALL = 1024  # bytes; nothing but a put is longer
+LINGER = 2.0  # s; how long a client that was cut off may take to read the last words
 TOO_LARGE = wire.code(ca.CAStatus.ECA_TOLARGE)
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}  # s, s, times: dead peers go within 2 minutes
 
@@ -64,6 +65,7 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
         self.unread = 0  # bytes of replies that wait
         self._transport: asyncio.Transport
         self._sid = 0
+        self._withdrawn: dict[int, None] = {}  # numbers of channels to withdrawn PVs, the oldest first
         self._buffer = bytearray()
         self._renamed = False
         self._skip = 0  # bytes of a refused put that are still to come
@@ -89,11 +91,7 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget everything that the client had open. Puts under way go on."""
-        self._closing = True
-        for channel in tuple(self.channels.values()):
-            channel.close()
-        for kept in (self.out, self._late, self._queue, self._buffer):
-            kept.clear()
+        self._forget()
         self.context.ended(self)
 
     @property
@@ -115,12 +113,21 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
         """End the connection, with what was said last."""
         if not self._closing:
             self.flush()
-            self._closing = True
-            self._buffer.clear()
+            self._forget()
             if self._full:  # it would wait for a client that does not read
                 self._transport.abort()
-            else:
-                self._transport.close()
+                return
+            self._transport.close()
+            if self._transport.get_write_buffer_size():
+                self.loop.call_later(LINGER, self._transport.abort)
+
+    def _forget(self) -> None:
+        """End all that the client has open; nothing more is kept for it."""
+        self._closing = True
+        for channel in tuple(self.channels.values()):
+            channel.close()
+        for kept in (self.out, self._late, self._queue, self._buffer):
+            kept.clear()
 
     # Bytes out
 
@@ -251,7 +258,7 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
             done = min(self._skip, end)
             self._skip -= done
         while end - done >= 16:
-            if self.unread > self.limits.replies or self.puts > self.limits.puts:
+            if self.unread > self.limits.replies or self.puts >= self.limits.puts:
                 self.flush()
                 if self._must_wait():
                     self._paused = True
@@ -264,6 +271,10 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
                     break
                 size, count = wire.LONG_SIZES.unpack_from(buffer, body)
                 body += 8
+            if first in self._withdrawn and command in requests.OF_CHANNEL and size <= self.limits.message:
+                done = min(body + size, end)
+                self._skip = body + size - done
+                continue
             if command == wire.READ_NOTIFY and not size and self.greeted:  # the short path
                 requests.read(self, command, dtype, count, first, second)
                 done = body
@@ -298,7 +309,7 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
             raise wire.Malformed(f"a put of {size} bytes; EPICS_CA_MAX_ARRAY_BYTES allows {self.limits.message}")
 
     def _must_wait(self) -> bool:
-        return self.puts > self.limits.puts or (self._full and self.unread > self.limits.replies)
+        return self.puts >= self.limits.puts or (self._full and self.unread > self.limits.replies)
 
     def _go_on(self) -> None:
         """Take up requests again that had to wait."""
@@ -324,6 +335,14 @@ class Circuit(server.VirtualCircuit, asyncio.Protocol):
         channel = self.channels[self._sid] = Channel(self, cid, self._sid, name, *found)
         channel.rights = self.context.rights(self, channel.pv)
         return channel
+
+    def withdraw(self, channel: Channel) -> None:
+        """Tell the client that a PV is gone; what it asks of the channel before it hears that is passed over."""
+        self.say(wire.message(wire.SERVER_DISCONNECT, 0, 0, 0, channel.cid, 0))
+        self._withdrawn[channel.sid] = None
+        if len(self._withdrawn) > self.limits.channels:
+            del self._withdrawn[next(iter(self._withdrawn))]
+        channel.close()
 
     def channel(self, sid: int) -> Channel:
         """Give an open channel.

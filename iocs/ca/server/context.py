@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Protocol
 
 import caproto as ca
@@ -15,12 +16,12 @@ from iocs.ca.server import names
 from iocs.ca.server.beacons import Beacons
 from iocs.ca.server.channel import READ, WRITE
 from iocs.ca.server.circuit import Circuit
-from iocs.ca.server.fields import FieldPv, field, has_field
+from iocs.ca.server.fields import FIELDS, field, has_field
 from iocs.ca.server.limits import Limits
 from iocs.ca.server.names import Address
 from iocs.ca.server.pv import Pv
 from iocs.ca.server.search import Search
-from iocs.signals import Signal
+from iocs.signals import Kind, Signal
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,14 @@ class Quiet(logging.Filter):
         return self._said <= self.lines
 
 
+def quieten(name: str) -> logging.Logger:
+    """Give a logger whose lines are bounded in rate, as clients can bring them about."""
+    logger = logging.getLogger(name)
+    if not any(isinstance(each, Quiet) for each in logger.filters):
+        logger.addFilter(Quiet())
+    return logger
+
+
 class Context(server.Context):
     """caproto's context; PVs stand in `pvs`, by name."""
 
@@ -132,9 +141,7 @@ class Context(server.Context):
         self.beacons = Beacons(interfaces, self.environ)
         self.ready = asyncio.Event()
         for name in ("iocs.ca.server.circuit", "iocs.ca.server.requests", "iocs.ca.server.search"):
-            logger = logging.getLogger(name)
-            if not any(isinstance(each, Quiet) for each in logger.filters):
-                logger.addFilter(Quiet())
+            quieten(name)
 
     @property
     def tcp_port(self) -> int:
@@ -164,14 +171,14 @@ class Context(server.Context):
         pv = self.pvs.get(address.record)
         if pv is None or (address.field != "VAL" and not has_field(pv, address.field)):
             return False
-        return not address.long or address.field != "VAL" or isinstance(pv.value, str)
+        kind = pv.signal.kind if address.field == "VAL" else FIELDS[address.field][0]
+        return not address.long or kind in (Kind.STR, Kind.TEXT)
 
     def rights(self, circuit: Circuit, pv: Pv) -> int:
-        """Give what a client may do with a PV; a field is its record's."""
-        signal = pv.record.signal if isinstance(pv, FieldPv) else pv.signal
+        """Give what a client may do with a PV."""
         read, write = True, True
         if self.access is not None:
-            read, write, _ = self.access.rights(circuit.peer[0], circuit.user, signal)
+            read, write, _ = self.access.rights(circuit.peer[0], circuit.user, pv.signal)
         return (READ if read else 0) | (WRITE if write and pv.writable else 0)
 
     def admits(self, address: str) -> bool:
@@ -219,7 +226,7 @@ class Context(server.Context):
     async def server_accept_loop(self, sock: socket.socket) -> None:
         """Accept connections, many a turn; without free descriptors look again later and say nothing."""
         loop = asyncio.get_running_loop()
-        arriving: set[asyncio.Task[Any]] = set()
+        arriving: set[Circuit] = set()  # some of them in `circuits` already
 
         def accept() -> None:
             for _ in range(ACCEPTED_A_TURN):
@@ -232,16 +239,16 @@ class Context(server.Context):
                     loop.remove_reader(sock)
                     loop.call_later(RETRY, resume)
                     return
-                full = len(self.circuits) + len(arriving) >= self.limits.circuits
+                full = len(self.circuits) + len(arriving - self.circuits) >= self.limits.circuits
                 if full or not self.admits(peer[0]):
                     self.counts.refused += 1
                     connection.close()
                     continue
                 connection.setblocking(False)
-                made = loop.connect_accepted_socket(lambda: Circuit(self, self.limits), connection)  # type: ignore[arg-type]
-                task = self.server_tasks.create(made)
-                arriving.add(task)
-                task.add_done_callback(arriving.discard)
+                circuit = Circuit(self, self.limits)
+                arriving.add(circuit)
+                made = loop.connect_accepted_socket(partial(_same, circuit), connection)  # type: ignore[arg-type]
+                self.server_tasks.create(made).add_done_callback(partial(_discard, arriving, circuit))
 
         def resume() -> None:
             if sock.fileno() >= 0:
@@ -268,6 +275,14 @@ class Context(server.Context):
         """Ours needs no such loop."""
 
     broadcaster_receive_loop = broadcaster_queue_loop = subscription_queue_loop = _nothing
+
+
+def _same(circuit: Circuit) -> Circuit:
+    return circuit
+
+
+def _discard(circuits: set[Circuit], circuit: Circuit, _: Any) -> None:
+    circuits.discard(circuit)
 
 
 def check_version() -> None:

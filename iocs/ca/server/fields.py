@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from iocs.ca.server.pv import Pv
-from iocs.signals import Alarms, Kind, Refused, Severity, Signal, Status
+from iocs.ca.server.pv import Judged, Pv
+from iocs.signals import Alarms, Direction, Kind, Refused, Severity, Signal, Status
 
 # (kind, what it is of the PV); None: a PV of this kind has no such field
 Field = tuple[Kind, Callable[[Pv], Any]]
@@ -59,21 +59,20 @@ class FieldPv(Pv):
     def __init__(self, record: Pv, name: str) -> None:
         kind, self._of = FIELDS[name]
         states = SEVERITIES if kind is Kind.ENUM else ()
-        super().__init__(f"{record.name}.{name}", Signal("VAL", kind=kind, states=states, precision=6), _refuse)
+        # a setpoint, so that a put comes here and the reason for its refusal goes to the client
+        signal = Signal("VAL", Direction.SETPOINT, kind, states=states, precision=6, level=record.signal.level)
+        super().__init__(f"{record.name}.{name}", signal, _refuse)
         self.record = record
+        self._plain = False
         self.refresh()
-
-    @property
-    def writable(self) -> bool:
-        """Seen from a client; so that a put comes here, and the reason for its refusal goes there."""
-        return True
 
     def refresh(self) -> None:
         """Take the value from the record, with its time stamp."""
-        value = self._of(self.record)
-        self.post(value, self.record.time_ns)
-        if value != value:  # not set; known all the same
-            self.severity = self.status = 0
+        self.post(self._of(self.record), self.record.time_ns)
+
+    def _judged(self, posted: Any) -> Judged:
+        """Never in alarm: what is not set (NaN) is known all the same."""
+        return posted, Severity.NO_ALARM, Status.NO_ALARM
 
 
 async def _refuse(name: str, value: Any, by: str) -> None:

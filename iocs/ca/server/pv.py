@@ -168,7 +168,7 @@ class Pv:
         self.connected = False
         for pv in (self, *self.fields.values()):
             for channel in tuple(pv.channels):
-                channel.disconnect()
+                channel.circuit.withdraw(channel)
         self._tell_watchers()
 
     def refresh(self) -> None:

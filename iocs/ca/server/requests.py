@@ -103,6 +103,7 @@ def _subscribe(circuit: "Circuit", request: Request) -> None:
         words = f"no events of type {dtype}, {count} elements, mask {mask}"
         circuit.error(request.head, channel.cid, GET_FAILED, words)
     else:
+        channel.pv.refresh()
         Subscription(channel, number, mask, channel.form(dtype, count)).first()
 
 
@@ -245,6 +246,9 @@ def _answer_put(circuit: "Circuit", channel: Channel, request: Request, status: 
         circuit.say(wire.HEADER.pack(command, 0, dtype, min(elements, 0xFFFF), status, ioid))
 
 
+OF_CHANNEL = frozenset(  # whose first parameter is a channel's number
+    (wire.EVENT, wire.EVENT_CANCEL, wire.READ, wire.WRITE, wire.CLEAR, wire.READ_NOTIFY, wire.WRITE_NOTIFY)
+)
 HANDLERS = {
     wire.VERSION: _version,
     wire.EVENT: _subscribe,
