@@ -21,9 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from iocs.ca import NS
+
 log = logging.getLogger(__name__)
 
-NS = 1_000_000_000
 MOST_TEXT = 200  # characters of a value's text in a line
 MOST_REASON = 1000
 MOST_ELEMENTS = 20  # elements of an array in a line

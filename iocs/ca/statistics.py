@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
+from iocs.ca import NS
 from iocs.ca.access import Access
 from iocs.ca.putlog import PutLog
 from iocs.ca.server import Client, Server
@@ -284,7 +285,7 @@ def _in_doubt(text: str, error: str, severity: Severity) -> Any:
 
 
 def _clock(time_ns: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time_ns // 1_000_000_000))
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time_ns // NS))
 
 
 def _duration(seconds: float) -> str:

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from iocs.ca import EPICS_EPOCH, NS
 from iocs.signals import Reading, Severity, Status
 
-EPICS_EPOCH_NS = 631_152_000_000_000_000  # 1990-01-01 in Unix time, ns
+EPICS_EPOCH_NS = EPICS_EPOCH * NS
 
 EVENT_ADD, READ_NOTIFY, ERROR = 1, 15, 11  # commands
 REPLIES = frozenset((0, 1, 2, 3, 6, 11, 12, 14, 15, 18, 19, 22, 23, 26, 27))  # all that a server may send over TCP
