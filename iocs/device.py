@@ -31,6 +31,7 @@ from typing import Any, ClassVar
 
 from drivers.errors import DeviceError, DriverError
 from drivers.link import Backoff
+from iocs.ca import NS
 from iocs.ca.client import Client
 from iocs.ca.putlog import PutLog
 from iocs.ca.server import Server, quieten
@@ -64,7 +65,6 @@ from iocs.state import State
 log = logging.getLogger(__name__)
 puts_log = quieten(f"{__name__}.puts")  # the put log has them all
 
-NS = 1_000_000_000
 STEADY = 2.0  # s online, after which the waits between attempts begin anew
 
 

@@ -71,7 +71,6 @@ class Subscription:
         number: the client's number of it.
         mask: the kinds of event that it wants.
         deadband: filter dbnd, None for all events.
-        alive: False once it has ended.
     """
 
     __slots__ = (
@@ -79,7 +78,6 @@ class Subscription:
         "_head",
         "_last",
         "_size",
-        "alive",
         "channel",
         "circuit",
         "deadband",
@@ -95,7 +93,6 @@ class Subscription:
         self.deadband: Deadband | None = channel.address.deadband
         self.queued = channel.pv.signal.queued
         self.large = False
-        self.alive = True
         self._last: float | None = None
         self._count = self._size = -1
         self._head = b""
@@ -168,7 +165,6 @@ class Subscription:
 
     def close(self) -> None:
         """End it; nothing of it is sent any more."""
-        self.alive = False
         self._leave()
         self.circuit.withhold(self)
         self.circuit.subscriptions.pop(self.number, None)
