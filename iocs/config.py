@@ -142,6 +142,15 @@ class DeviceSettings(Table):
         return limits
 
 
+def fitting(table: Mapping[str, Any], name: str) -> Any:
+    """Give the key of the entry for a signal: its whole name, else the longest end of it after a ':', else None."""
+    while name not in table:
+        if ":" not in name:
+            return None
+        name = name.split(":", 1)[1]
+    return name
+
+
 class DeviceTable(BaseModel):
     """A `[[device]]` table before its kind has looked at it."""
 

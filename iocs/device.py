@@ -36,7 +36,7 @@ from iocs.ca.client import Client
 from iocs.ca.putlog import PutLog
 from iocs.ca.server import Server, quieten
 from iocs.ca.watch import watch
-from iocs.config import DeviceSettings
+from iocs.config import DeviceSettings, fitting
 from iocs.log import device as device_of_log
 from iocs.signals import (
     MONITOR,
@@ -561,7 +561,7 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
     """
     result = list(COMMON)
     for signal in kind.signals(settings, shape):
-        limits, alarms = _fitting(settings.limits, signal.name), _fitting(settings.alarms, signal.name)
+        limits, alarms = fitting(settings.limits, signal.name), fitting(settings.alarms, signal.name)
         try:
             result.append(
                 narrowed(signal, limits and settings.limits[limits], alarms and settings.alarms[alarms].alarms())
@@ -579,14 +579,5 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
 
 def idle_names(settings: DeviceSettings, signals: Mapping[str, Signal]) -> list[str]:
     """Give the names in a device's limits and alarms that fit none of its signals."""
-    fitting = {name.split(":", cut)[-1] for name in signals for cut in range(name.count(":") + 1)}
-    return sorted({*settings.limits, *settings.alarms} - fitting)
-
-
-def _fitting(table: Mapping[str, Any], name: str) -> Any:
-    """Give the key of the entry for a signal: its whole name, else the longest end of it after a ':', else None."""
-    while name not in table:
-        if ":" not in name:
-            return None
-        name = name.split(":", 1)[1]
-    return name
+    ends = {name.split(":", cut)[-1] for name in signals for cut in range(name.count(":") + 1)}
+    return sorted({*settings.limits, *settings.alarms} - ends)
