@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drivers.caen_hv.parameters import STAT
+
 from iocs.hv.limits import Bound, Channel
 from iocs.hv.settings import ChannelTable, HvSettings
 from iocs.hv.shape import Range
-from iocs.hv.signals import CHOICES, IMRANGE, NUMBERS, POL
+from iocs.hv.signals import CHOICES, IMRANGE, POL
 from iocs.hv.status import BIT, KNOWN, RAMPING, WHILE_STEADY, in_words, severity, worst
 from iocs.hv.trip import Reading, TripLatch
 from iocs.signals import Bad, Refused, Severity, Status
@@ -154,7 +155,9 @@ class ChannelState:
             return None
         return f"the site file expects {wanted}", Severity.MINOR
 
-    def take(self, now: float, time_ns: int, stat: int | Bad, vmon: float | Bad, imon: float | Bad) -> tuple[Told, bool]:
+    def take(
+        self, now: float, time_ns: int, stat: int | Bad, vmon: float | Bad, imon: float | Bad
+    ) -> tuple[Told, bool]:
         """Take a reading; give the values of the PVs, and whether the channel has just tripped.
 
         Args:

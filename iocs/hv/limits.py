@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drivers.caen_hv import parameters
+
 from iocs.hv.shape import Range
 from iocs.signals import Refused
 
@@ -132,7 +133,9 @@ def check_number(channel: Channel, name: str, value: float) -> float:
         raise Refused(f"{value:g} {unit} is beyond the limits {bound.low:g} .. {bound.high:g} {unit} ({by})")
     raised = name in ("VSET", "ISET") and told > channel.number(name)
     if channel.tripped and not (name in ("VSET", "ISET") and told <= channel.number(name)):
-        raise Refused(f"the channel has tripped ({channel.tripped}); find out why, then put 1 to {channel.place}TRIPCLEAR")
+        raise Refused(
+            f"the channel has tripped ({channel.tripped}); find out why, then put 1 to {channel.place}TRIPCLEAR"
+        )
     if name == "VSET" and raised:
         _check_polarity(channel)
         step = told - channel.number("VSET")
@@ -161,7 +164,9 @@ def check_on(channel: Channel) -> None:
         Refused: it is not switched on; the text says why.
     """
     if channel.tripped:
-        raise Refused(f"the channel has tripped ({channel.tripped}); find out why, then put 1 to {channel.place}TRIPCLEAR")
+        raise Refused(
+            f"the channel has tripped ({channel.tripped}); find out why, then put 1 to {channel.place}TRIPCLEAR"
+        )
     if channel.stat is None:
         raise Refused(f"{channel.place}STAT could not be read from the unit, so nothing is switched on")
     for name, reason in _BARS.items():

@@ -42,7 +42,10 @@ class ChannelTable(Table):
         {}, description="limits.VSET = [0, 1000] narrows what may be put; nobody widens it over the network."
     )
     max_step: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="V; by how much one put may raise VSET. Lowering is always allowed."
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="V; by how much one put may raise VSET. Lowering is always allowed.",
     )
     polarity: Literal["+", "-"] | None = Field(
         None, description="What the polarity switch must say; if it says otherwise nothing is switched on or raised."
@@ -77,13 +80,18 @@ class HvSettings(DeviceSettings):
 
     link: str = Field(description=f"tcp://host:port (port {PORT} unless given) or serial:///dev/... of the supply.")
     boards: list[Annotated[int, AfterValidator(_board)]] = Field(
-        [0], min_length=1, max_length=BOARDS, description="Addresses of the boards on the line; several: PVs are Bn:CHn:."
+        [0],
+        min_length=1,
+        max_length=BOARDS,
+        description="Addresses of the boards on the line; several: PVs are Bn:CHn:.",
     )
     serials: list[str] = Field(
         [], description="Serial numbers that the boards must have, in the order of boards; another one is not touched."
     )
     channel: dict[str, ChannelTable] = Field({}, description='[device.channel.3]; with several boards "B1:3".')
-    readonly: bool = Field(False, strict=True, description="Write nothing at all to the unit; nobody can lift it by CA.")
+    readonly: bool = Field(
+        False, strict=True, description="Write nothing at all to the unit; nobody can lift it by CA."
+    )
     poll: float = Field(1.0, ge=0.2, le=10, description="Seconds between readings of VMON, IMON and STAT.")
     poll_ramping: float = Field(0.25, ge=0.2, le=10, description="The same while ramping and for 30 s after a put.")
     poll_settings: float = Field(5.0, gt=0, le=60, description="Seconds between readings of what is set.")
@@ -92,7 +100,9 @@ class HvSettings(DeviceSettings):
     tolerance: float = Field(
         5.0, gt=0, allow_inf_nan=False, description="V; how far VMON may be from VSET and be at it; farther alarms."
     )
-    settle: float = Field(5.0, ge=0, allow_inf_nan=False, description="Seconds after a ramp in which VMON does not alarm.")
+    settle: float = Field(
+        5.0, ge=0, allow_inf_nan=False, description="Seconds after a ramp in which VMON does not alarm."
+    )
     low_full_scale: float | None = Field(
         None, gt=0, description="uA; full scale of the LOW current range, at which IMON alarms. That of HIGH is told."
     )

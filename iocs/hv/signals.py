@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from drivers.caen_hv.parameters import STAT, alarm_bits
+
 from iocs.hv.settings import HvSettings
 from iocs.hv.shape import BoardShape, Range, from_plain
 from iocs.hv.status import SEVERITY, WHILE_STEADY
@@ -64,12 +65,16 @@ def _channel(settings: HvSettings, board: BoardShape, number: int) -> list[Signa
         span = spans.get(name)  # what the unit does not tell the limits of cannot be put
         in_row = row if name in ("VSET", "ISET") else ""
         shared = {"precision": span.decimals, "limits": (span.low, span.high)} if span else {}
-        if span and name == "ISET":  # its limits change with IMRANGE: those of the site file need not fit in both ranges
+        if (
+            span and name == "ISET"
+        ):  # its limits change with IMRANGE: those of the site file need not fit in both ranges
             widest = max(span.high, settings.ceiling(f"{place}{name}", math.inf, default=span.high))
             shared["limits"] = (span.low, widest)
         if span:
             title_doc = title + doc
-            result.append(setpoint(f"{place}{name}", unit, level=level, row=in_row, doc=title_doc, group=group, **shared))
+            result.append(
+                setpoint(f"{place}{name}", unit, level=level, row=in_row, doc=title_doc, group=group, **shared)
+            )
         result.append(read(f"{name}_RBV", unit, doc=f"{doc}, as the unit says", archive=MONITOR, **shared))
     for name, states, level, doc in CHOICES:
         result += [
