@@ -6,14 +6,16 @@ What it writes, and only when asked for: `set`, `on`, `off`, `clear`. Opening, i
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import MappingProxyType
 
 from drivers.caen_hv.line import BoardSilent, Counts, Exchange, Line, LostReply, Priority
 from drivers.caen_hv.parameters import N1470, Parameter, in_words
-from drivers.caen_hv.protocol import ErrorReply, Reply, Request, decimals, decode, written
-from drivers.errors import DeviceError, DriverError, LinkError, ProtocolError
+from drivers.caen_hv.protocol import ErrorReply, Request, decode, written
+from drivers.caen_hv.readings import Readings, Value
+from drivers.caen_hv.unit import Limits, Unit, identify, read_imon_decimals, read_limits
+from drivers.errors import DeviceError, DriverError, LinkError
 from drivers.link import Link, make_link, parse_address
 
 __all__ = [
@@ -32,11 +34,7 @@ __all__ = [
 ]
 
 PORT = 1470
-SETTINGS = ("VSET", "ISET", "MAXV", "RUP", "RDW", "TRIP")
 SETTLE = 1.0  # s within which a unit must show what it was told
-BIT_READS = 5  # reads of a bit field after which two in a row must have agreed
-
-Value = float | int | str
 
 
 class NotSent(DriverError):
@@ -49,43 +47,6 @@ class NotConfirmed(DeviceError):
 
 class SessionStuck(LinkError):
     """The address can be reached, but the unit does not talk: its one session is probably taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a unit takes for one setting: from `minimum` to `maximum` in its unit, in steps of 10^-`decimals`."""
-
-    minimum: float
-    maximum: float
-    decimals: int
-
-    @property
-    def step(self) -> float:
-        """Smallest difference between two values."""
-        return 10.0**-self.decimals
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """What a board said of itself when it was identified.
-
-    Attributes:
-        board: its number on the line, 0..31.
-        model: BDNAME. channels: BDNCH. firmware: BDFREL. serial: BDSNUM.
-        limits: for each channel those of VSET (V), ISET (uA), MAXV (V), RUP, RDW (V/s) and TRIP (s); a setting whose
-            limits the unit does not tell is absent. ISET's may change with IMRANGE; `Client.set` reads them again.
-        imon_decimals: IMDEC of each channel in its present range.
-        replaced: serial number that answered here before, where it was another; else empty.
-    """
-
-    board: int
-    model: str
-    channels: int
-    firmware: str
-    serial: str
-    limits: tuple[Mapping[str, Limits], ...]
-    imon_decimals: tuple[int, ...]
-    replaced: str = ""
 
 
 class Client:
@@ -116,9 +77,8 @@ class Client:
         self.local: dict[int, bool] = {}
         self._connect_timeout = connect_timeout
         self._line = Line(self.link, timeout)
+        self._readings = Readings(self._line)
         self._known: dict[int, Unit] = {}  # every board that ever answered
-        self._bits: dict[tuple[int, str], tuple[int, ...]] = {}
-        self._forms: dict[tuple[int, str], tuple[int, ...]] = {}
         self._offs: dict[tuple[int, int | None], int] = {}
         self._setting = asyncio.Lock()
 
@@ -144,10 +104,10 @@ class Client:
             SessionStuck: connected, but nothing answers (TCP). LinkError: no connection; a serial line without a board.
             DriverError: what answers is no supply of this family.
         """
+        if self.is_open:
+            raise LinkError(f"{self.link.address}: already open")
         self.units.clear()
         self.local.clear()
-        self._bits.clear()
-        self._forms.clear()
         self._line.identities.clear()
         connected = False
         try:
@@ -175,8 +135,8 @@ class Client:
             return LinkError(f"{error}; is the supply on, are baud rate and board number as on its panel?")
         how = "connected, but the unit does not answer" if connected else "the unit refuses the connection"
         return SessionStuck(
-            f"{error}; {how}. It has one session: close the program that holds it (the vendor's, another IOC); if there "
-            "is none, a session was left open, and switching the unit off and on frees it"
+            f"{error}; {how}. It has one session: close the program that holds it (the vendor's, another IOC). If "
+            "there is none, a session was left open, and switching the unit off and on frees it"
         )
 
     async def identify(self, board: int) -> Unit:
@@ -186,37 +146,12 @@ class Client:
             BoardSilent: it does not answer. ProtocolError: it is no supply of this family.
         """
         self.units.pop(board, None)
-        self._line.identities.pop(board, None)
-        serial = await self._text(board, "BDSNUM")
-        model = await self._text(board, "BDNAME")
-        count = await self._text(board, "BDNCH")
-        firmware = await self._text(board, "BDFREL")
-        if not count.isascii() or not count.isdigit() or not 1 <= int(count) <= 32:
-            raise ProtocolError(f"{self.link.address}: board {board} says it has {count!r} channels")
-        channels = int(count)
-        limits: list[dict[str, Limits]] = [{} for _ in range(channels)]
-        for name in SETTINGS:
-            for channel, bounds in enumerate(await self._limits(board, channels, name)):
-                limits[channel][name] = bounds
-        digits = await self._decimals_of_imon(board, channels)
-        again = await self._text(board, "BDSNUM")
-        if again != serial:
-            raise ProtocolError(f"{self.link.address}: board {board} says BDSNUM {serial!r} and then {again!r}")
+        self._readings.forget(board)
+        unit = await identify(self._line, board)
         before = self._known.get(board)
-        self._line.identities[board] = (serial, model)
-        unit = Unit(
-            board=board,
-            model=model.strip(),
-            channels=channels,
-            firmware=firmware.strip(),
-            serial=serial.strip(),
-            limits=tuple(MappingProxyType(each) for each in limits),
-            imon_decimals=digits,
-            replaced=before.serial if before is not None and before.serial != serial.strip() else "",
-        )
+        if before is not None and before.serial != unit.serial:
+            unit = replace(unit, replaced=before.serial)
         self._keep(unit)
-        self._forms = {key: form for key, form in self._forms.items() if key[0] != board}
-        self._bits = {key: bits for key, bits in self._bits.items() if key[0] != board}
         return unit
 
     async def read(self, board: int, par: str, priority: Priority = Priority.FAST) -> tuple[Value, ...]:
@@ -233,8 +168,6 @@ class Client:
         if parameter.kind == "order":
             raise NotSent(f"{self.link.address}: {par} is an order and cannot be read")
         values = await self._read(unit, parameter, priority)
-        if parameter.kind == "bits":
-            values = await self._believed(unit, parameter, values, priority)
         if par == "BDCTR":
             self.local[board] = values[0] == "LOCAL"
         return values
@@ -313,7 +246,12 @@ class Client:
             self._check_channel(unit, channel)
         self._offs[board, channel] = self._offs.get((board, channel), 0) + 1
         wanted = range(unit.channels) if channel is None else (channel,)
-        lost = await self._off(unit, unit.channels if channel is None else channel)
+        lost = None
+        try:
+            lost = await self._off(unit, unit.channels if channel is None else channel)
+        except ErrorReply as error:
+            if channel is not None or error.kind != "CH":
+                raise  # a unit that knows no order for all is told channel by channel
         stat = await self._off_shown(unit, wanted, lost)
         left = [each for each in wanted if not _is_off(stat[each], lost)]
         for each in left if lost or channel is None else ():
@@ -349,123 +287,25 @@ class Client:
         """End the session in order: the outstanding exchange, what is queued to switch off, then the link."""
         await self._line.close()
 
-    # The questions
-
-    async def _read(self, unit: Unit, parameter: Parameter, priority: Priority) -> tuple[Value, ...]:
-        """Ask once; the number of elements and the form of each must be those of this parameter."""
-        count = 1 if parameter.board else unit.channels
-        key = (unit.board, parameter.name)
-        found: list[tuple[Value, ...]] = []
-        odd: list[tuple[int, ...]] = []
-
-        def take(reply: Reply) -> None:
-            if len(reply.values) != count:
-                raise ProtocolError(
-                    f"{self.link.address}: {len(reply.values)} values for {parameter.name} of {count} channels"
-                )
-            values = tuple(decode(parameter, text) for text in reply.values)
-            if parameter.kind == "number":
-                form = tuple(map(decimals, reply.values))
-                # Another form is believed when it comes again after the line was checked: a range was switched.
-                if form != self._forms.setdefault(key, form) and form not in odd:
-                    odd.append(form)
-                    raise ProtocolError(
-                        f"{self.link.address}: {';'.join(reply.values)} for {parameter.name} has not the decimals it had"
-                    )
-                self._forms[key] = form
-            found.append(values)
-
-        channel = None if parameter.board else unit.channels
-        form = self._form(unit, parameter)
-        try:
-            await self._line.ask(Request(unit.board, parameter.name, channel), priority, take, form=form)
-        except BoardSilent:
-            self._lose(unit.board)
-            raise
-        return found[-1]
-
-    def _form(self, unit: Unit, parameter: Parameter) -> object:
-        """Give what the answer looks like, None where nothing else looks like it (or where it is not known yet)."""
-        if parameter.board or parameter.kind == "word":
-            return None
-        if parameter.kind == "bits":
-            return (0,) * unit.channels
-        return self._forms.get((unit.board, parameter.name))
-
-    async def _believed(
-        self, unit: Unit, parameter: Parameter, values: tuple[Value, ...], priority: Priority
-    ) -> tuple[Value, ...]:
-        key = (unit.board, parameter.name)
-        last: tuple[Value, ...] | None = self._bits.get(key)
-        for _again in range(BIT_READS):
-            if values == last:
-                self._bits[key] = tuple(map(int, values))
-                return values
-            last, values = values, await self._read(unit, parameter, priority)
-        self._bits.pop(key, None)
-        raise ProtocolError(
-            f"{self.link.address}: {parameter.name} differs at each of {BIT_READS} reads; last {values}"
-        )
-
-    async def _stat(self, unit: Unit, priority: Priority) -> tuple[int, ...]:
-        values = await self._read(unit, N1470["STAT"], priority)
-        return tuple(map(int, await self._believed(unit, N1470["STAT"], values, priority)))
-
-    async def _text(self, board: int, par: str) -> str:
-        """Ask for a board parameter while the board is not known yet; the text as it came."""
-        found: list[str] = []
-
-        def take(reply: Reply) -> None:
-            if len(reply.values) != 1:
-                raise ProtocolError(f"{self.link.address}: {len(reply.values)} values for {par}")
-            found.append(str(reply.values[0]))
-
-        await self._line.ask(Request(board, par), Priority.SLOW, take)
-        return found[-1]
-
-    async def _numbers(self, board: int, channels: int, par: str) -> tuple[float, ...]:
-        found: list[tuple[float, ...]] = []
-
-        def take(reply: Reply) -> None:
-            if len(reply.values) != channels:
-                raise ProtocolError(f"{self.link.address}: {len(reply.values)} values for {par} of {channels} channels")
-            found.append(tuple(float(decode(N1470[par], text)) for text in reply.values))
-
-        await self._line.ask(Request(board, par, channels), Priority.SLOW, take)
-        return found[-1]
-
-    async def _limits(self, board: int, channels: int, name: str) -> list[Limits]:
-        """Give the limits of a setting for each channel; empty where the unit does not know the question."""
-        parameter = N1470[name]
-        try:
-            low = await self._numbers(board, channels, parameter.minimum)
-            high = await self._numbers(board, channels, parameter.maximum)
-            digits = await self._numbers(board, channels, parameter.decimals)
-        except ErrorReply as error:
-            if error.kind != "PAR":
-                raise
-            return []
-        if any(a > b for a, b in zip(low, high, strict=True)) or not all(d in range(7) for d in digits):
-            raise ProtocolError(
-                f"{self.link.address}: board {board} says {name} goes from {low} to {high} with {digits} decimals"
-            )
-        return [Limits(a, b, int(d)) for a, b, d in zip(low, high, digits, strict=True)]
-
-    async def _decimals_of_imon(self, board: int, channels: int) -> tuple[int, ...]:
-        return tuple(int(each) for each in await self._numbers(board, channels, "IMDEC"))
-
     async def _new_range(self, unit: Unit) -> None:
         """Read again what changes with IMRANGE."""
-        bounds = await self._limits(unit.board, unit.channels, "ISET")
+        bounds = await read_limits(self._line, unit.board, unit.channels, "ISET")
         limits = [dict(each) for each in unit.limits]
         for channel, each in enumerate(bounds):
             limits[channel]["ISET"] = each
-        digits = await self._decimals_of_imon(unit.board, unit.channels)
-        for par in ("ISET", "IMON"):
-            self._forms.pop((unit.board, par), None)
+        digits = await read_imon_decimals(self._line, unit.board, unit.channels)
+        self._readings.forget(unit.board, "ISET", "IMON")
         self._keep(replace(unit, limits=tuple(MappingProxyType(each) for each in limits), imon_decimals=digits))
 
-    # The orders
+    async def _read(self, unit: Unit, parameter: Parameter, priority: Priority) -> tuple[Value, ...]:
+        try:
+            return await self._readings.read(unit, parameter, priority)
+        except BoardSilent:
+            self._lose(unit.board)
+            raise
+
+    async def _stat(self, unit: Unit, priority: Priority) -> tuple[int, ...]:
+        return tuple(map(int, await self._read(unit, N1470["STAT"], priority)))
 
     async def _order(
         self, request: Request, priority: Priority, still: Callable[[], None] = lambda: None
@@ -528,7 +368,7 @@ class Client:
             await self.read(board, "BDCTR", Priority.PUT)
             if self.local[board]:
                 raise NotSent(
-                    f"{self.link.address}: board {board} is in LOCAL; turn it to REMOTE at the front panel; nothing was sent"
+                    f"{self._where(board, None)} is in LOCAL; turn it to REMOTE at its front; nothing was sent"
                 )
 
     def _value(self, unit: Unit, channel: int | None, parameter: Parameter, value: Value) -> str:
@@ -555,12 +395,10 @@ class Client:
             raise NotSent(f"{where}: the unit does not tell its limits; nothing was sent")
         if not limits.minimum <= value <= limits.maximum:
             raise NotSent(
-                f"{where}: {value:g} is not within {limits.minimum:g} .. {limits.maximum:g} {parameter.unit}, which the "
-                "unit takes; nothing was sent"
+                f"{where}: {value:g} is not within {limits.minimum:g} .. {limits.maximum:g} {parameter.unit}, which "
+                "the unit takes; nothing was sent"
             )
         return written(value, limits.decimals)
-
-    # Who is there
 
     def _unit(self, board: int) -> Unit:
         if board in self.units:
@@ -587,7 +425,8 @@ class Client:
     def _check_channel(self, unit: Unit, channel: int) -> None:
         if not 0 <= channel < unit.channels:
             raise NotSent(
-                f"{self._where(unit.board, channel)}: {unit.model} has channels 0 to {unit.channels - 1}; nothing was sent"
+                f"{self._where(unit.board, channel)}: {unit.model} has channels 0 to {unit.channels - 1}; "
+                "nothing was sent"
             )
 
     def _where(self, board: int, channel: int | None) -> str:

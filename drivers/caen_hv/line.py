@@ -205,7 +205,7 @@ class Line:
             job.done.set_exception(LinkError(f"{self.link.address}: {self._why}"))
 
     async def _do(self, job: _Job, request: Request) -> None:
-        """Do one exchange for a job. A check of the line takes a turn of its own, so that OFF waits for one exchange."""
+        """Do one exchange for a job. A check of the line takes a turn of its own: OFF waits for one exchange."""
         try:
             if await self._stale():
                 await self._recover(request.board)
@@ -338,9 +338,7 @@ class Line:
             while True:
                 self.counts.stale_bytes += len(await self.link.read(QUIET))
                 if time.monotonic() > end:
-                    raise LinkError(
-                        f"{self.link.address}: bytes keep coming that nobody asked for; is another program on this line?"
-                    )
+                    raise LinkError(f"{self.link.address}: bytes keep coming unasked; is another program on this line?")
         self._replies.reset()
 
     async def _recover(self, board: int) -> None:

@@ -19,8 +19,8 @@ class Parameter:
 
     Attributes:
         name: the word on the wire.
-        kind: number = decimal; bits = decimal that is a bit field; word = one of `words`; text = anything; order = a SET
-            without a value.
+        kind: number = decimal; bits = decimal that is a bit field; word = one of `words`; text = anything; order = a
+            SET without a value.
         unit: V, uA, V/s or s; empty where there is none.
         board: True = of the board, asked without a channel; False = one a channel.
         settable: SET is allowed.

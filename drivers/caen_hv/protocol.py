@@ -100,7 +100,7 @@ _REPLY = re.compile(
 
 
 class Replies:
-    """A byte stream in any chunking -> whole replies. Memory is bounded; after nonsense the next line end sets it right."""
+    """A byte stream in any chunking -> whole replies. Memory is bounded; after nonsense the next line is read again."""
 
     def __init__(self) -> None:
         self._line = bytearray()
