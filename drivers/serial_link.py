@@ -48,7 +48,7 @@ BY_ID = Path("/dev/serial/by-id")
 CLOSING = 0.5  # seconds for what is written and not yet sent when the port is closed
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENODEV)
 _BUSY = (errno.EBUSY, errno.EWOULDBLOCK)
-_NO_TTY = (errno.ENOTTY, errno.EISDIR, errno.EINVAL)
+_NO_TTY = (errno.ENOTTY, errno.EISDIR)
 
 
 class SerialLink(StreamLink):
@@ -118,9 +118,7 @@ def open_port(address: Address) -> int:
         with contextlib.closing(port):
             fcntl.ioctl(port.fileno(), termios.TIOCEXCL)
             attributes = termios.tcgetattr(port.fileno())
-            attributes[6][termios.VMIN] = (
-                1  # an empty port is EAGAIN; pyserial's 0 would be no different from unplugged
-            )
+            attributes[6][termios.VMIN] = 1  # an empty port is EAGAIN; with pyserial's 0 it would look unplugged
             if options.get("dtr") == "hupcl-off":
                 attributes[2] &= ~termios.HUPCL
             termios.tcsetattr(port.fileno(), termios.TCSANOW, attributes)
@@ -152,6 +150,8 @@ def _why_not(path: str, error: Exception) -> str:
         return f"permission denied: {_who_may(path)}"
     if number in _NO_TTY:
         return "not a serial port"
+    if number == errno.EINVAL or isinstance(error, ValueError):
+        return f"the port does not take these settings (baud, frame): {error}"
     if number == errno.EIO:
         return "the port does not answer: no hardware behind it, or it is just being pulled out"
     return f"cannot be opened: {error}"
