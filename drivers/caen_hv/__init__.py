@@ -1,0 +1,6 @@
+"""CAEN high-voltage supplies of the N1470 family (x1470, x1471, x1419, N1570; NIM, desktop and rack).
+
+* `parameters`: what can be asked and told, and the status bits. `protocol`: requests and replies as bytes. Both pure.
+* `line`: the one owner of the wire. `client`: the verbs.
+* `simulator`: a supply on a real socket, `python -m drivers.caen_hv.simulator --port 1470`.
+"""

@@ -1,0 +1,390 @@
+"""The one owner of the wire to a supply: who may ask next, one exchange at a time, and what to do when a reply is lost.
+
+A reply belongs to a request by order alone, so nothing is believed after a reply that was late, lost, doubled or
+garbled: the line is drained until it is quiet, and BDSNUM and then BDNAME must answer with what they answered before.
+Two different questions in that order, so that no late reply to an earlier check can pass for the answer to this one.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from drivers.caen_hv.protocol import ErrorReply, Nonsense, Replies, Reply, Request, encode
+from drivers.errors import DriverError, LinkError, LinkTimeout, ProtocolError
+from drivers.link import Link
+
+log = logging.getLogger(__name__)
+
+QUIET = 0.2  # s without a byte after which the line counts as quiet
+BABBLE = 2.0  # s that a line may take to become quiet
+TRIES = 2  # checks after which a line that answers out of step is given up
+
+
+class Priority(IntEnum):
+    """Who goes first. Between two exchanges the most urgent request is sent; equals keep their order."""
+
+    OFF = 0
+    CLOSE = 1
+    PUT = 2
+    FAST = 3
+    SLOW = 4
+
+
+class LostReply(LinkTimeout):
+    """The reply to one request did not come or made no sense; the line is in step again."""
+
+
+class BoardSilent(LinkTimeout):
+    """One board does not answer, while others on the line do (or none was known yet)."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened on the line since the client was made.
+
+    Attributes:
+        exchanges: requests that were answered.
+        timeouts: requests that were not answered within the deadline.
+        desyncs: how often the line was out of step and had to be checked.
+        stale_bytes: received bytes that belonged to no question.
+        local_errors: LOC:ERR replies.
+        latency: s from the last request to its reply.
+    """
+
+    exchanges: int = 0
+    timeouts: int = 0
+    desyncs: int = 0
+    stale_bytes: int = 0
+    local_errors: int = 0
+    latency: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What went over the wire: `time_ns` since 1970 of the request, and the bytes of both directions."""
+
+    time_ns: int
+    sent: bytes
+    received: bytes
+
+
+@dataclass(order=True, slots=True)
+class _Job:
+    """A request in the queue. `take` looks at the reply, `still` is asked just before sending; both raise to refuse."""
+
+    priority: Priority
+    number: int
+    request: Request | None = field(compare=False)  # None = close
+    take: Callable[[Reply], None] = field(compare=False)
+    still: Callable[[], None] = field(compare=False)
+    form: object = field(compare=False)
+    done: "asyncio.Future[None]" = field(compare=False)
+    repeated: bool = field(default=False, compare=False)
+
+
+class Line:
+    """Requests in the order of their urgency over one link, one outstanding at a time.
+
+    Args:
+        link: closed; nobody else may use it.
+        timeout: s that one exchange may take.
+
+    Attributes:
+        identities: what BDSNUM and BDNAME of a board say; set by who asked them, used to check the line.
+        counts: see `Counts`. history: the last exchanges, newest last.
+    """
+
+    def __init__(self, link: Link, timeout: float) -> None:
+        self.link = link
+        self.timeout = timeout
+        self.identities: dict[int, tuple[str, str]] = {}
+        self.counts = Counts()
+        self.history: deque[Exchange] = deque(maxlen=100)
+        self._jobs: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
+        self._numbers = itertools.count()
+        self._replies = Replies()
+        self._worker: asyncio.Task[None] | None = None
+        self._last: tuple[Request, object] | None = None
+        self._why = "not open"
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether requests are taken."""
+        return self._worker is not None and not self._worker.done()
+
+    async def open(self, timeout: float) -> None:
+        """Connect and wait until nothing more comes of what an earlier owner asked.
+
+        Raises:
+            LinkError: no connection, or a line that does not become quiet.
+        """
+        if self.is_open:
+            raise LinkError(f"{self.link.address}: already open")
+        await self.link.open(timeout)
+        try:
+            await self._drain()
+        except BaseException:
+            await self.link.close()
+            raise
+        self._jobs = asyncio.PriorityQueue()
+        self._last = None
+        self._why = ""
+        self._worker = asyncio.create_task(self._work())
+
+    async def ask(
+        self,
+        request: Request,
+        priority: Priority,
+        take: Callable[[Reply], None] = lambda reply: None,
+        still: Callable[[], None] = lambda: None,
+        form: object = None,
+    ) -> None:
+        """Send a request when its turn has come and hand the reply to `take`.
+
+        A question (MON) whose reply was lost is asked once more; an order (SET) never.
+
+        Args:
+            request: what to send.
+            priority: its urgency.
+            take: gets the reply; a ProtocolError that it raises means that this cannot be the answer.
+            still: called just before sending; what it raises is raised here and nothing is sent.
+            form: what the answer looks like. Between two different questions with the same form a BDSNUM is asked, so
+                that an answer that came twice cannot pass for the next one.
+
+        Raises:
+            ErrorReply: the unit's own error. LostReply, BoardSilent: no reply; the line goes on.
+            LinkError: the link is closed now.
+        """
+        if not self.is_open or self._why:
+            raise LinkError(f"{self.link.address}: {self._why or 'not open'}")
+        job = _Job(priority, next(self._numbers), request, take, still, form, asyncio.Future())
+        self._jobs.put_nowait(job)
+        await job.done
+
+    async def close(self) -> None:
+        """Let the outstanding exchange end, send what is queued to switch off, drop the rest, and close the link."""
+        if self.is_open and not self._why:
+            self._why = "closed"
+            job = _Job(Priority.CLOSE, next(self._numbers), None, _ignore, _nothing, None, asyncio.Future())
+            self._jobs.put_nowait(job)
+        try:
+            if self._worker is not None:
+                await asyncio.wait([self._worker])
+        finally:
+            if self._worker is not None:
+                self._worker.cancel()
+            await self.link.close()
+
+    async def _work(self) -> None:
+        """Do the jobs, one after another, until closed or until the link fails."""
+        try:
+            while (job := await self._jobs.get()).request is not None:
+                if not job.done.done():  # else who asked has gone: nothing is sent
+                    await self._do(job, job.request)
+            with contextlib.suppress(LinkError):
+                await self._stale()  # what lies unread at the end would turn an orderly close into a reset
+        except LinkError as error:
+            self._why = str(error).removeprefix(f"{self.link.address}: ")
+        except Exception:
+            self._why = "a bug in the driver, see the log"
+            log.exception("%s: the line is given up", self.link.address)
+        finally:
+            self._why = self._why or "closed"
+            await self.link.close()
+            while not self._jobs.empty():
+                self._refuse(self._jobs.get_nowait())
+
+    def _refuse(self, job: _Job) -> None:
+        if not job.done.done():
+            job.done.set_exception(LinkError(f"{self.link.address}: {self._why}"))
+
+    async def _do(self, job: _Job, request: Request) -> None:
+        """Do one exchange for a job. A check of the line takes a turn of its own: OFF waits for one exchange."""
+        try:
+            if await self._stale():
+                await self._recover(request.board)
+                self._jobs.put_nowait(job)
+            elif self._alike(job):
+                await self._separate(request.board)
+                self._jobs.put_nowait(job)
+            else:
+                job.still()
+                job.take(await self._exchange(request))
+                self._last = (request, job.form)
+                if not job.done.done():
+                    job.done.set_result(None)
+        except (ProtocolError, LinkTimeout) as error:
+            await self._again(job, request, error)
+        except LinkError as error:
+            self._why = str(error).removeprefix(f"{self.link.address}: ")
+            self._refuse(job)
+            raise
+        except DriverError as error:
+            if not job.done.done():
+                job.done.set_exception(error)
+        except BaseException:
+            self._why = self._why or "given up in the middle of an exchange"
+            self._refuse(job)
+            raise
+
+    async def _again(self, job: _Job, request: Request, error: DriverError) -> None:
+        """Bring the line in step after a reply that was lost; then ask a question again, once."""
+        try:
+            await self._recover(request.board)
+        except BoardSilent as silent:
+            failure: DriverError = silent
+        except LinkError as lost:
+            self._why = str(lost).removeprefix(f"{self.link.address}: ")
+            self._refuse(job)
+            raise
+        else:
+            if not request.setting and not job.repeated:
+                job.repeated = True
+                self._jobs.put_nowait(job)
+                return
+            failure = LostReply(str(error))
+        if not job.done.done():
+            job.done.set_exception(failure)
+
+    def _alike(self, job: _Job) -> bool:
+        if self._last is None or job.form is None or job.request is None or job.request.board not in self.identities:
+            return False
+        request, form = self._last
+        return form == job.form and request != job.request and request.board == job.request.board
+
+    async def _separate(self, board: int) -> None:
+        serial, _ = self.identities[board]
+        request = Request(board, "BDSNUM")
+        reply = await self._exchange(request)
+        if reply != Reply(board, (serial,)):
+            raise self._wrong(request, f"{reply.values} where BDSNUM was {serial}")
+        self._last = None
+
+    async def _exchange(self, request: Request) -> Reply:
+        """Send one request, wait for one reply.
+
+        Raises:
+            LinkTimeout: none within the deadline. ProtocolError: one that cannot be it. ErrorReply: the unit's error.
+        """
+        data = encode(request)
+        where = str(self.link.address)
+        time_ns, begin = time.time_ns(), time.monotonic()
+        await self.link.write(data, self.timeout)
+        received = bytearray()
+        found: list[Reply | Nonsense] = []
+        try:
+            while not found:
+                left = begin + self.timeout - time.monotonic()
+                if left <= 0 and received:  # it drips
+                    raise LinkTimeout(where)
+                chunk = await self.link.read(max(left, 0.02))  # however late we are, the kernel's bytes are looked at
+                received += chunk
+                found = self._replies.feed(chunk)
+        except LinkTimeout:
+            self.counts.timeouts += 1
+            raise LinkTimeout(
+                f"{where}: no reply to {request} within {self.timeout:g} s; got {bytes(received[:80])!r}"
+            ) from None
+        finally:
+            self.history.append(Exchange(time_ns, data, bytes(received)))
+        reply = found[0]
+        if len(found) > 1 or self._replies.pending or isinstance(reply, Nonsense):
+            raise self._wrong(request, f"{bytes(received[:80])!r} instead of one reply")
+        if reply.board != request.board:
+            raise self._wrong(request, f"a reply of board {reply.board}")
+        if reply.error is not None and (request.setting or reply.error in ("CMD", "CH", "PAR")):
+            self._took(begin)
+            self.counts.local_errors += reply.error == "LOC"
+            raise ErrorReply(where, request, reply.error)
+        if reply.error is not None or bool(reply.values) == request.setting:
+            raise self._wrong(request, f"{bytes(received[:80])!r}, which answers another request")
+        self._took(begin)
+        return reply
+
+    def _took(self, begin: float) -> None:
+        self.counts.exchanges += 1
+        self.counts.latency = time.monotonic() - begin
+
+    def _wrong(self, request: Request, what: str) -> ProtocolError:
+        return ProtocolError(f"{self.link.address}: {request} was answered with {what}")
+
+    async def _stale(self) -> int:
+        """Drop what lies unread; it answers nothing. Gives the number of bytes."""
+        for _turn in range(2):  # in the first turn of the loop the socket is looked at, in the second it is read
+            await asyncio.sleep(0)
+        dropped = 1 if self._replies.pending else 0
+        self._replies.reset()
+        with contextlib.suppress(LinkTimeout):
+            while True:
+                data = await self.link.read(0)
+                dropped += len(data)
+                self.counts.stale_bytes += len(data)
+        return dropped
+
+    async def _drain(self) -> None:
+        """Wait until the line is quiet.
+
+        Raises:
+            LinkError: it does not become so.
+        """
+        end = time.monotonic() + BABBLE
+        with contextlib.suppress(LinkTimeout):
+            while True:
+                self.counts.stale_bytes += len(await self.link.read(QUIET))
+                if time.monotonic() > end:
+                    raise LinkError(f"{self.link.address}: bytes keep coming unasked; is another program on this line?")
+        self._replies.reset()
+
+    async def _recover(self, board: int) -> None:
+        """Bring the line in step: quiet, then BDSNUM and BDNAME of this board, or of another if this one is silent.
+
+        Raises:
+            BoardSilent: another board answers, this one does not; or no board is known yet.
+            LinkError: the line stays silent or out of step. It must be closed.
+        """
+        self.counts.desyncs += 1
+        self._last = None
+        wrong = ""
+        for _attempt in range(TRIES):
+            await self._drain()
+            if not self.identities:
+                raise BoardSilent(f"{self.link.address}: board {board} does not answer")
+            wrong = ""
+            for known in sorted(self.identities, key=lambda each: each != board):
+                try:
+                    await self._check(known)
+                except LinkTimeout:
+                    await self._drain()
+                    continue
+                except DriverError as error:
+                    wrong = str(error)
+                    break
+                if known == board:
+                    return
+                raise BoardSilent(f"{self.link.address}: board {board} is silent, board {known} answers")
+            if not wrong:
+                raise LinkError(f"{self.link.address}: silent; is the supply switched on, the cable in?")
+        raise LinkError(
+            f"{wrong}. Another unit, or out of step: the link is closed and must be opened and identified anew"
+        )
+
+    async def _check(self, board: int) -> None:
+        for par, text in zip(("BDSNUM", "BDNAME"), self.identities[board], strict=True):
+            request = Request(board, par)
+            reply = await self._exchange(request)
+            if reply.values != (text,):
+                raise self._wrong(request, f"{';'.join(reply.values)}, expected {text}")
+
+
+def _ignore(reply: Reply) -> None:
+    """Take no notice of a reply."""
+
+
+def _nothing() -> None:
+    """Have no objection."""

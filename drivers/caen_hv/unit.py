@@ -1,0 +1,130 @@
+"""Who a board is and what it takes: asked at each connection, never assumed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from drivers.caen_hv.line import Line, Priority
+from drivers.caen_hv.parameters import N1470
+from drivers.caen_hv.protocol import ErrorReply, Reply, Request, number
+from drivers.errors import ProtocolError
+
+SETTINGS = ("VSET", "ISET", "MAXV", "RUP", "RDW", "TRIP")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a unit takes for one setting: from `minimum` to `maximum` in its unit, in steps of 10^-`decimals`."""
+
+    minimum: float
+    maximum: float
+    decimals: int
+
+    @property
+    def step(self) -> float:
+        """Smallest difference between two values."""
+        return 10.0**-self.decimals
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a board said of itself when it was identified.
+
+    Attributes:
+        board: its number on the line, 0..31.
+        model: BDNAME. channels: BDNCH. firmware: BDFREL. serial: BDSNUM.
+        limits: for each channel those of VSET (V), ISET (uA), MAXV (V), RUP, RDW (V/s) and TRIP (s); a setting whose
+            limits the unit does not tell is absent. ISET's may change with IMRANGE; `Client.set` reads them again.
+        imon_decimals: IMDEC of each channel in its present range.
+        replaced: serial number that answered here before, where it was another; else empty.
+    """
+
+    board: int
+    model: str
+    channels: int
+    firmware: str
+    serial: str
+    limits: tuple[Mapping[str, Limits], ...]
+    imon_decimals: tuple[int, ...]
+    replaced: str = ""
+
+
+async def identify(line: Line, board: int) -> Unit:
+    """Ask a board who it is and what it takes; from then on `line` checks itself by its serial number and model.
+
+    About 25 exchanges, all MON. BDSNUM is asked first and last: a reply that slipped in between is noticed.
+
+    Raises:
+        ProtocolError: what answers is no supply of this family. DriverError: as `Line.ask`.
+    """
+    line.identities.pop(board, None)
+    where = f"{line.link.address}: board {board}"
+    serial, model, count, firmware = [
+        (await ask(line, Request(board, par), 1))[0] for par in ("BDSNUM", "BDNAME", "BDNCH", "BDFREL")
+    ]
+    channels = int(count) if count.isascii() and count.isdigit() else 0
+    if not 1 <= channels <= 32:
+        raise ProtocolError(f"{where} says it has {count!r} channels")
+    limits: list[dict[str, Limits]] = [{} for _ in range(channels)]
+    for name in SETTINGS:
+        for channel, bounds in enumerate(await read_limits(line, board, channels, name)):
+            limits[channel][name] = bounds
+    imon_decimals = await read_imon_decimals(line, board, channels)
+    (again,) = await ask(line, Request(board, "BDSNUM"), 1)
+    if again != serial:
+        raise ProtocolError(f"{where} says BDSNUM {serial!r} and then {again!r}")
+    line.identities[board] = (serial, model)
+    frozen = tuple(MappingProxyType(each) for each in limits)
+    return Unit(board, model.strip(), channels, firmware.strip(), serial.strip(), frozen, imon_decimals)
+
+
+async def read_limits(line: Line, board: int, channels: int, name: str) -> list[Limits]:
+    """Give the limits of a setting for each channel; empty where the unit does not know the question.
+
+    Raises:
+        ProtocolError: they make no sense. DriverError: as `Line.ask`.
+    """
+    parameter = N1470[name]
+    try:
+        low = await _numbers(line, board, channels, parameter.minimum)
+        high = await _numbers(line, board, channels, parameter.maximum)
+        digits = await _numbers(line, board, channels, parameter.decimals)
+    except ErrorReply as error:
+        if error.kind != "PAR":
+            raise
+        return []
+    if any(a > b for a, b in zip(low, high, strict=True)) or any(d not in range(7) for d in digits):
+        raise ProtocolError(
+            f"{line.link.address}: board {board} says {name} goes from {low} to {high} with {digits} decimals"
+        )
+    return [Limits(a, b, int(d)) for a, b, d in zip(low, high, digits, strict=True)]
+
+
+async def read_imon_decimals(line: Line, board: int, channels: int) -> tuple[int, ...]:
+    """Give IMDEC of each channel.
+
+    Raises:
+        DriverError: as `Line.ask`.
+    """
+    return tuple(int(each) for each in await _numbers(line, board, channels, "IMDEC"))
+
+
+async def ask(line: Line, request: Request, count: int) -> tuple[str, ...]:
+    """Ask for `count` texts.
+
+    Raises:
+        DriverError: as `Line.ask`.
+    """
+    found: list[tuple[str, ...]] = []
+
+    def take(reply: Reply) -> None:
+        if len(reply.values) != count:
+            raise ProtocolError(f"{line.link.address}: {len(reply.values)} values instead of {count} to {request}")
+        found.append(reply.values)
+
+    await line.ask(request, Priority.SLOW, take)
+    return found[-1]
+
+
+async def _numbers(line: Line, board: int, channels: int, par: str) -> tuple[float, ...]:
+    return tuple(number(text) for text in await ask(line, Request(board, par, channels), channels))
