@@ -109,7 +109,7 @@ class Client:
         self.units.clear()
         self.local.clear()
         self._line.identities.clear()
-        connected = False
+        connected, heard = False, self.counts.exchanges
         try:
             await self._line.open(self._connect_timeout)
             connected = True
@@ -122,7 +122,7 @@ class Client:
                 raise LinkError(f"{self.link.address}: no answer from board {', '.join(map(str, self.boards))}")
         except LinkError as error:
             await self.close()
-            if not self.units and (connected or isinstance(error.__cause__, ConnectionRefusedError)):
+            if self.counts.exchanges == heard and (connected or isinstance(error.__cause__, ConnectionRefusedError)):
                 raise self._stuck(error, connected) from error
             raise
         except BaseException:
@@ -140,7 +140,7 @@ class Client:
         )
 
     async def identify(self, board: int) -> Unit:
-        """Ask a board who it is and what it takes; also for a board that was silent. About 30 exchanges, all MON.
+        """Ask a board who it is and what it takes; also for a board that was silent. About 25 exchanges, all MON.
 
         Raises:
             BoardSilent: it does not answer. ProtocolError: it is no supply of this family.

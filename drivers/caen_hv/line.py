@@ -208,7 +208,7 @@ class Line:
         """Do one exchange for a job. A check of the line takes a turn of its own: OFF waits for one exchange."""
         try:
             if await self._stale():
-                await self._recover(request.board)
+                await self._recover(request.board, silent=False)
                 self._jobs.put_nowait(job)
             elif self._alike(job):
                 await self._separate(request.board)
@@ -236,7 +236,7 @@ class Line:
     async def _again(self, job: _Job, request: Request, error: DriverError) -> None:
         """Bring the line in step after a reply that was lost; then ask a question again, once."""
         try:
-            await self._recover(request.board)
+            await self._recover(request.board, silent=isinstance(error, LinkTimeout))
         except BoardSilent as silent:
             failure: DriverError = silent
         except LinkError as lost:
@@ -248,7 +248,8 @@ class Line:
                 job.repeated = True
                 self._jobs.put_nowait(job)
                 return
-            failure = LostReply(str(error))
+            known = request.board in self.identities or not isinstance(error, LinkTimeout)
+            failure = LostReply(str(error)) if known else BoardSilent(str(error))
         if not job.done.done():
             job.done.set_exception(failure)
 
@@ -316,15 +317,13 @@ class Line:
 
     async def _stale(self) -> int:
         """Drop what lies unread; it answers nothing. Gives the number of bytes."""
-        for _turn in range(2):  # in the first turn of the loop the socket is looked at, in the second it is read
-            await asyncio.sleep(0)
-        dropped = 1 if self._replies.pending else 0
         self._replies.reset()
-        with contextlib.suppress(LinkTimeout):
-            while True:
-                data = await self.link.read(0)
-                dropped += len(data)
-                self.counts.stale_bytes += len(data)
+        try:
+            async with asyncio.timeout(BABBLE):
+                dropped = await self.link.drop()
+        except TimeoutError:
+            raise self._babbles() from None
+        self.counts.stale_bytes += dropped
         return dropped
 
     async def _drain(self) -> None:
@@ -338,14 +337,20 @@ class Line:
             while True:
                 self.counts.stale_bytes += len(await self.link.read(QUIET))
                 if time.monotonic() > end:
-                    raise LinkError(f"{self.link.address}: bytes keep coming unasked; is another program on this line?")
+                    raise self._babbles()
         self._replies.reset()
 
-    async def _recover(self, board: int) -> None:
+    def _babbles(self) -> LinkError:
+        return LinkError(f"{self.link.address}: bytes keep coming unasked; is another program on this line?")
+
+    async def _recover(self, board: int, silent: bool) -> None:
         """Bring the line in step: quiet, then BDSNUM and BDNAME of this board, or of another if this one is silent.
 
+        Args:
+            board: of the request that failed. silent: it failed because nothing came.
+
         Raises:
-            BoardSilent: another board answers, this one does not; or no board is known yet.
+            BoardSilent: another board answers, this one does not.
             LinkError: the line stays silent or out of step. It must be closed.
         """
         self.counts.desyncs += 1
@@ -354,7 +359,7 @@ class Line:
         for _attempt in range(TRIES):
             await self._drain()
             if not self.identities:
-                raise BoardSilent(f"{self.link.address}: board {board} does not answer")
+                return  # nobody to ask: whoever identifies a board asks BDSNUM first and last
             wrong = ""
             for known in sorted(self.identities, key=lambda each: each != board):
                 try:
@@ -365,7 +370,7 @@ class Line:
                 except DriverError as error:
                     wrong = str(error)
                     break
-                if known == board:
+                if known == board or (board not in self.identities and not silent):
                     return
                 raise BoardSilent(f"{self.link.address}: board {board} is silent, board {known} answers")
             if not wrong:
