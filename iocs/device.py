@@ -183,6 +183,14 @@ class Device:
         """
         raise Refused(f"{signal.name} cannot be set on this device")
 
+    async def in_turn(self, signal: Signal, value: Any, by: str) -> Any:
+        """Carry out an acceptable put when its turn has come: puts to one box are serial, in the order of arrival.
+
+        A kind may let some go before the others (switching off) with `carry_out`.
+        """
+        async with self._putting:
+            return await self.carry_out(signal, value, by)
+
     def __init__(self, settings: Any, place: Place) -> None:
         self.settings = settings
         self.name: str = settings.name
@@ -429,8 +437,7 @@ class Device:
             if signal is None:
                 raise Refused(f"{name} is no longer served")
             value = acceptable(signal, value)
-            async with self._putting:
-                confirmed = await self._carry_out(signal, value, by)
+            confirmed = await self.in_turn(signal, value, by)
         except (Refused, DriverError) as error:
             self._reject(name, value, by, str(error))
             raise Refused(str(error)) from error
@@ -443,7 +450,13 @@ class Device:
         if name in self._signals:
             self._server.post(self.prefix, time.time_ns(), {name: confirmed})
 
-    async def _carry_out(self, signal: Signal, value: Any, by: str) -> Any:
+    async def carry_out(self, signal: Signal, value: Any, by: str) -> Any:
+        """Carry out an acceptable put now; give the confirmed value.
+
+        Raises:
+            Refused: the device is disabled or not online, or the kind refuses.
+            DriverError: the box did not confirm.
+        """
         if signal.name == "ENABLE":
             await self._enable(bool(value), by)
             return value

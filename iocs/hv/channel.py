@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drivers.caen_hv.parameters import STAT
-
 from iocs.hv.limits import Bound, Channel
 from iocs.hv.settings import ChannelTable, HvSettings
 from iocs.hv.shape import Range
@@ -28,8 +27,6 @@ class ChannelState:
         settings: of the supply.
         table: of this channel, in the site file.
         place: "CH3:", what stands before its PVs' names.
-        spans: what the unit takes for each setting.
-        site: what may be put at most by unit and site file together, for each setting.
         saved: as `plain` gave it before a restart.
 
     Attributes:
@@ -37,6 +34,7 @@ class ChannelState:
         read: what the unit was set to when it was read last, by the parameter's name.
         stat: the STAT word as it was read last, None before.
         spans: what the unit takes for each setting; that of ISET may change with IMRANGE.
+        site: what may be put at most by unit and site file together, for each setting.
     """
 
     def __init__(
@@ -44,16 +42,15 @@ class ChannelState:
         settings: HvSettings,
         table: ChannelTable,
         place: str,
-        spans: Mapping[str, Range],
-        site: Mapping[str, tuple[float, float]],
         saved: Mapping[str, Any],
     ) -> None:
         self.place = place
         self.latch = TripLatch(saved.get("trip"))
         self.read: dict[str, float | str] = {}
         self.stat: int | None = None
-        self._settings, self._table, self._site = settings, table, site
-        self.spans = spans
+        self.spans: Mapping[str, Range] = {}
+        self.site: Mapping[str, tuple[float, float]] = {}
+        self._settings, self._table = settings, table
         self._soft: dict[str, float] = dict(saved.get("soft", {}))
         self._asked: dict[str, Any] = {}  # what the setpoints' PVs say
         self._said: dict[str, Any] = {}  # what the unit said last
@@ -76,7 +73,7 @@ class ChannelState:
             self.read,
             self.stat,
             self.spans,
-            self._site,
+            self.site,
             self.soft("VSET"),
             self.soft("ISET"),
             self._table.max_step,
@@ -87,7 +84,7 @@ class ChannelState:
 
     def soft(self, name: str) -> float:
         """Give the experts' ceiling of VSET (V) or ISET (uA): never above what unit and site file allow."""
-        return min(self._soft.get(name, math.inf), self._site.get(name, (0.0, 0.0))[1])
+        return min(self._soft.get(name, math.inf), self.site.get(name, (0.0, 0.0))[1])
 
     def set_soft(self, name: str, value: float) -> None:
         """Take an experts' ceiling that is within unit and site file."""
@@ -103,17 +100,19 @@ class ChannelState:
                 continue
         return found
 
-    def confirmed(self, name: str, value: float | str, now: float) -> None:
-        """Take over what the unit has confirmed of a put."""
+    def confirmed(self, name: str, value: float | str, now: float) -> Told:
+        """Take over what the unit has confirmed of a put; give the values of the PVs."""
         if name != "ON":
             self.read[name] = value
-        self._asked[name] = self._said[name] = _state(name, value)
+        self._said[name] = self._asked[name] = _state(name, value)
         self._moved_at = now
+        return self._setting(name, value, now)
 
     def interrupted(self) -> None:
         """The unit was away: what comes next does not follow on what came before."""
         self.latch.interrupted()
         self.stat = None
+        self.read.clear()
 
     # Values of the PVs
 

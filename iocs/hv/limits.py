@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drivers.caen_hv import parameters
-
 from iocs.hv.shape import Range
 from iocs.signals import Refused
 

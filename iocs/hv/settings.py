@@ -53,7 +53,7 @@ class ChannelTable(Table):
     standby: float | None = Field(
         None, ge=0, allow_inf_nan=False, description="V; the voltage at which the channel is safe to be left."
     )
-    expect: ExpectTable = Field(ExpectTable(), description="What the unit should be set to: compared, never written.")
+    expect: ExpectTable = Field({}, description="What the unit should be set to: compared, never written.")  # type: ignore[assignment]  # validated as a table
 
     @model_validator(mode="after")
     def _within(self) -> "ChannelTable":
@@ -155,7 +155,7 @@ class HvSettings(DeviceSettings):
     def table(self, board: int, channel: int) -> ChannelTable:
         """Give what the site file says of a channel; all defaults if nothing."""
         keys = [f"B{board}:{channel}", *([str(channel)] if len(self.boards) == 1 else [])]
-        return next((self.channel[key] for key in keys if key in self.channel), ChannelTable())
+        return next((self.channel[key] for key in keys if key in self.channel), ChannelTable.model_validate({}))
 
     def ceiling(self, signal: str, unit: float, *, default: float | None = None) -> float:
         """Give the upper end of what may be put to a signal: that of the site file where it is below the unit's.

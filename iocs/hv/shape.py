@@ -1,4 +1,4 @@
-"""What a supply tells about itself, as it is kept for the next start (pure): boards, channels, ranges of what can be set."""
+"""What a supply tells about itself, as it is kept for the next start (pure): boards, channels, what settings take."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a setting takes, as the unit says: from `low` to `high`, with so many decimals; in the setting's own unit."""
+    """What a setting takes, as the unit says: from `low` to `high` in the setting's own unit, with so many decimals."""
 
     low: float
     high: float

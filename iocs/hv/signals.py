@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 from drivers.caen_hv.parameters import STAT, alarm_bits
-
 from iocs.hv.settings import HvSettings
 from iocs.hv.shape import BoardShape, Range, from_plain
 from iocs.hv.status import SEVERITY, WHILE_STEADY
@@ -39,14 +38,15 @@ CHOICES = (
 
 
 def signals(settings: HvSettings, shape: Any) -> list[Signal]:
-    """Give the signals of all boards; of the line alone, and of boards as such, before they have told their channels."""
+    """Give the signals of all boards; those of a board's channels only when it has told them once."""
     boards = {board.board: board for board in from_plain(shape)}
     result: list[Signal] = []
     for number in settings.boards:
         board = boards.get(number)
-        for channel in range(len(board.channels) if board else 0):
-            result += _channel(settings, board, channel)
-        result += _board(settings, number, len(board.channels) if board else 0)
+        if board is not None:
+            for channel in range(len(board.channels)):
+                result += _channel(settings, board, channel)
+        result += _board(settings, number, len(board.channels) if board is not None else 0)
     return result + list(LINE)
 
 

@@ -6,7 +6,6 @@ Ramping and a channel that is switched off are no alarms: a display that calls t
 from dataclasses import dataclass
 
 from drivers.caen_hv.parameters import STAT, Bit
-
 from iocs.signals import Severity
 
 SEVERITY = {"": Severity.NO_ALARM, "minor": Severity.MINOR, "major": Severity.MAJOR}

@@ -40,7 +40,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """A latched trip: why, when (ns since 1970), and IMON in uA every 0.2 s of the minute before, the last one at it."""
+    """A trip: why, when (ns since 1970), and IMON in uA each 0.2 s of the minute before, the last one at it."""
 
     cause: str
     time_ns: int
@@ -118,7 +118,7 @@ class TripLatch:
             return f"TRIP flag, IMON {reading.imon:g} uA, VMON {reading.vmon:g} V"
         if self._collapses >= READS_OF_COLLAPSE:
             return (
-                f"collapse without a flag: VMON {reading.vmon:g} V at VSET {reading.vset:g} V, IMON {reading.imon:g} uA"
+                f"collapse without a flag: VMON {reading.vmon:g} V of {reading.vset:g} V, IMON {reading.imon:g} uA"
             )
         return ""
 
@@ -142,7 +142,7 @@ class TripLatch:
 
 
 def collapsed(reading: Reading) -> bool:
-    """Whether a reading is that of a channel that has lost its voltage: on, not ramping, UNV, VMON below half of VSET."""
+    """Whether the channel has lost its voltage: it is on, does not ramp, UNV, and VMON is below half of VSET."""
     bits = reading.stat & (_BIT["ON"] | _BIT["UNV"] | _BIT["RUP"] | _BIT["RDW"])
     return (
         bits == _BIT["ON"] | _BIT["UNV"] and reading.vset >= LEAST_VSET and reading.vmon < reading.vset / 2

@@ -1,0 +1,362 @@
+"""A CAEN high-voltage supply as PVs: polled, put to, lost and healed.
+
+Nothing is written unasked, at no start and at no reconnect: the unit is the truth, and is read.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from drivers.caen_hv.client import BoardSilent, Client, LostReply, Priority, Unit
+from drivers.errors import DeviceError, DriverError, LinkError
+from iocs.device import Device, Place
+from iocs.hv import signals as declared
+from iocs.hv.channel import ChannelState
+from iocs.hv.puts import Puts, spans
+from iocs.hv.settings import HvSettings
+from iocs.hv.shape import BoardShape, from_plain, to_plain
+from iocs.hv.unit import board_values, identity_values
+from iocs.signals import Bad, Direction, Refused, Signal, Status
+from iocs.simulation import simulator
+
+log = logging.getLogger(__name__)
+
+OF_CHANNELS = ("VSET", "ISET", "MAXV", "RUP", "RDW", "TRIP", "PDWN", "IMRANGE", "POL")
+OFTEN = ("BDCTR", "BDILK", "VSET", "ISET", "IMRANGE")  # the others once a minute
+SELDOM = ("MAXV", "RUP", "RDW", "TRIP", "PDWN", "POL", "BDILKM")
+SELDOM_PERIOD = 60.0  # s
+BUSY = 30.0  # s of faster polling after a put
+SEEK_PERIOD = 10.0  # s between attempts to find a board that is silent
+
+
+class HV(Device):
+    """One supply, or several boards on one line. `shape`: boards, channels, and what each setting takes."""
+
+    Settings = HvSettings
+    settings: HvSettings
+
+    @staticmethod
+    def signals(settings: HvSettings, shape: Any) -> list[Signal]:
+        """What each channel has, each board, and the line."""
+        return declared.signals(settings, shape)
+
+    @staticmethod
+    @contextmanager
+    def simulate(settings: HvSettings) -> Iterator[HvSettings]:
+        """Run a simulated supply with as many boards."""
+        with simulator("drivers.caen_hv.simulator", ["--port", "0"]) as address:
+            yield settings.model_copy(update={"link": address})
+
+    def __init__(self, settings: HvSettings, place: Place) -> None:
+        self._supply = Client(settings.link, tuple(settings.boards), settings.timeout)
+        self._channels: dict[tuple[int, int], ChannelState] = {}
+        self._places: dict[str, tuple[int, int | None, str]] = {}
+        self._offs: dict[str, int] = {}  # how often each channel was switched off; "" = all of them
+        self._news: dict[str, Any] = {}  # values that wait for the next post
+        self._due: dict[tuple[int, str], float] = {}
+        self._busy_until = 0.0
+        self._wake = asyncio.Event()
+        super().__init__(settings, place)
+        self._orders = Puts(self._supply, self._channels, self._news_at_once)
+        self._before = {board.board: board for board in from_plain(self.shape)}
+        self._build(from_plain(self.shape))
+
+    @property
+    def lost_after(self) -> float:
+        """Two polls: a reading that is missed is asked for again within the second one."""
+        return self.settings.lost_after or 2 * self.settings.poll
+
+    @property
+    def readonly(self) -> bool:
+        """Whether nothing may be written."""
+        return self.settings.readonly or bool(self.memory.get("readonly"))
+
+    # Polling
+
+    async def run(self) -> None:
+        """Open the one session, identify, read everything, then poll."""
+        units = await self._supply.open()
+        try:
+            self._identify(units)
+            for channel in self._channels.values():
+                channel.interrupted()
+            self._due = {(board, par): 0.0 for board in units for par in (*OFTEN, *SELDOM)}
+            for board, par in list(self._due):
+                await self._read_setting(board, par)
+            seek_at = time.monotonic() + SEEK_PERIOD
+            while True:
+                begin = time.monotonic()
+                await self._read_outputs()
+                if begin >= seek_at and len(self._supply.units) < len(self.settings.boards):
+                    await self._seek()
+                    seek_at = time.monotonic() + SEEK_PERIOD
+                await self._read_settings(begin)
+                await self._wait(begin)
+        finally:
+            await self._supply.close()
+
+    async def _wait(self, begin: float) -> None:
+        """Wait for the next poll: soon while something ramps or has just been put."""
+        busy = time.monotonic() < self._busy_until or any(channel.ramping for channel in self._channels.values())
+        period = min(self.settings.poll, self.settings.poll_ramping) if busy else self.settings.poll
+        left = begin + period - time.monotonic()
+        if left <= 0 or self._wake.is_set():
+            self._wake.clear()
+            await asyncio.sleep(0)
+            return
+        try:
+            async with asyncio.timeout(left):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    async def _read_outputs(self) -> None:
+        """Read VMON, IMON, STAT and BDALARM of every board, and post them with what else is new."""
+        for board in self.settings.boards:
+            if board not in self._supply.units:
+                continue
+            time_ns = time.time_ns()
+            read = {par: await self._group(board, par) for par in ("VMON", "IMON", "STAT", "BDALARM")}
+            if board not in self._supply.units:
+                continue
+            bad = [value for value in read.values() if isinstance(value, Bad)]
+            if len(bad) == len(read):
+                self._board_lost(board, bad[0].reason)
+                continue
+            now = time.monotonic()
+            values: dict[str, Any] = {}
+            for (of, number), channel in self._channels.items():
+                if of == board:
+                    told, tripped = channel.take(
+                        now, time_ns, *(_one(read[par], number) for par in ("STAT", "VMON", "IMON"))
+                    )
+                    values |= told
+                    if tripped:
+                        self._tripped(channel)
+            count = len(self._supply.units[board].limits)
+            values |= board_values(self.settings.head(board), count, {"BDALARM": _one(read["BDALARM"], 0)})
+            counts = self._supply.counts
+            values |= {"LATENCY": counts.latency * 1e3, "TIMEOUTS": counts.timeouts, "DESYNCS": counts.desyncs}
+            news, self._news = self._news, {}
+            self.post(time_ns, news | values)
+
+    async def _read_settings(self, begin: float) -> None:
+        """Read of the settings what is due, as long as the next reading of the outputs need not wait; at least one."""
+        end = begin + min(self.settings.poll, self.settings.poll_ramping)
+        for board, par in sorted(self._due, key=self._due.__getitem__):
+            if self._due[board, par] > time.monotonic():
+                return
+            await self._read_setting(board, par)
+            if time.monotonic() >= end:
+                return
+
+    async def _read_setting(self, board: int, par: str) -> None:
+        if board not in self._supply.units:
+            self._due.pop((board, par), None)
+            return
+        read = await self._group(board, par, Priority.SLOW)
+        now = time.monotonic()
+        self._due[board, par] = now + (self.settings.poll_settings if par in OFTEN else SELDOM_PERIOD)
+        if par in OF_CHANNELS:
+            for (of, number), channel in self._channels.items():
+                if of == board:
+                    self._news |= channel.take_settings({par: _one(read, number)}, now)
+        elif board in self._supply.units:
+            count = len(self._supply.units[board].limits)
+            self._news |= board_values(self.settings.head(board), count, {par: _one(read, 0)})
+
+    async def _group(self, board: int, par: str, priority: Priority = Priority.FAST) -> tuple[Any, ...] | Bad:
+        """Read one parameter of a board; what one reply was lost of is Bad, and the polling goes on.
+
+        Raises:
+            DriverError: the link is lost, or no board is left.
+        """
+        try:
+            return await self._supply.read(board, par, priority)
+        except BoardSilent as error:
+            self._board_lost(board, str(error))
+            if not self._supply.units:
+                raise
+            return Bad(str(error), status=Status.COMM)
+        except LostReply as error:
+            return Bad(str(error), status=Status.TIMEOUT)
+        except LinkError:
+            raise
+        except DriverError as error:
+            return Bad(str(error))
+
+    # Identity and shape
+
+    def _identify(self, units: dict[int, Unit]) -> None:
+        for place, board in enumerate(self.settings.boards):
+            wanted = self.settings.serials[place] if self.settings.serials else None
+            if board in units and wanted not in (None, units[board].serial):
+                raise DeviceError(
+                    f"{self.settings.link}: board {board} has the serial number {units[board].serial}, and the site "
+                    f"file says {wanted}: another unit answers; it is left alone"
+                )
+        known = {board.board: board for board in from_plain(self.shape)}
+        known |= {board: _shape_of(unit) for board, unit in units.items()}
+        boards = tuple(known[board] for board in self.settings.boards if board in known)
+        self.identify("; ".join(str(_shape_of(unit)) for unit in units.values()))
+        self.reshape(to_plain(boards))
+        self._build(boards)
+        for board, unit in units.items():
+            self._orders.take_spans(board)
+            self._news |= identity_values(self.settings.head(board), _shape_of(unit), self._before.get(board))
+        for board in self.settings.boards:
+            if board not in units:
+                self._board_lost(board, f"{self.settings.link}: board {board} does not answer")
+
+    def _build(self, boards: tuple[BoardShape, ...]) -> None:
+        """Make what is known of each channel, unless that was done; places of all signals."""
+        saved = self.memory.setdefault("channels", {})
+        found = {}
+        for board in boards:
+            for number, channel_spans in enumerate(board.channels):
+                key, place = (board.board, number), self.settings.place(board.board, number)
+                limits = {name: self._signals[f"{place}{name}"].limits for name in channel_spans}
+                site = {name: pair for name, pair in limits.items() if pair is not None}
+                table = self.settings.table(*key)
+                found[key] = self._channels.get(key) or ChannelState(self.settings, table, place, saved.get(place, {}))
+                found[key].spans, found[key].site = channel_spans, site
+        self._channels.clear()
+        self._channels.update(found)
+        self._places = {}
+        for board in self.settings.boards:
+            head = self.settings.head(board)
+            self._places[f"{head}CLEARALARM"] = (board, None, "CLEARALARM")
+        for (board, number), channel in self._channels.items():
+            for name in self._signals:
+                if name.startswith(channel.place):
+                    self._places[name] = (board, number, name.removeprefix(channel.place))
+        own = [channel.own() for channel in self._channels.values()]
+        self._server.post(
+            self.prefix,
+            time.time_ns(),
+            {name: value for told in own for name, value in told.items()} | {"READONLY": self.readonly, "ALLOFF": 0},
+        )
+
+    async def _seek(self) -> None:
+        """Ask boards that are silent who they are."""
+        for board in self.settings.boards:
+            if board in self._supply.units:
+                continue
+            try:
+                await self._supply.identify(board)
+            except BoardSilent:
+                continue
+            log.info("board %d answers again", board)
+            self._identify(dict(self._supply.units))
+            for par in (*OFTEN, *SELDOM):
+                await self._read_setting(board, par)
+
+    def _board_lost(self, board: int, reason: str) -> None:
+        """Say that one board is lost; where there are several the others go on."""
+        head = self.settings.head(board)
+        if not head:
+            self.lost(reason)
+            return
+        for (of, _), channel in self._channels.items():
+            if of == board:
+                channel.interrupted()
+        names = [name for name in (*self._signals, *self._rows) if name.startswith(head)]
+        self._server.invalidate([self.prefix + name for name in names], Status.COMM)
+        log.warning("%s", reason)
+
+    # Trips and puts
+
+    def _tripped(self, channel: ChannelState) -> None:
+        trip = channel.latch.trip
+        log.error("%s has tripped: %s", channel.place[:-1], trip.cause if trip else "")
+        self._busy_until = time.monotonic() + BUSY
+        self._remember()
+
+    def _remember(self) -> None:
+        self.memory["channels"] = {channel.place: channel.plain() for channel in self._channels.values()}
+        self.save()
+
+    async def in_turn(self, signal: Signal, value: Any, by: str) -> Any:
+        """Puts are serial, but switching off waits for none; what waited for its turn meanwhile is refused."""
+        if signal.name == "ENABLE":
+            return await super().in_turn(signal, value, by)
+        place = self._place(signal.name)
+        if signal.name == "ALLOFF" or (signal.name.endswith(":ON") and not value):
+            self._offs[place] = self._offs.get(place, 0) + 1
+            return await self.carry_out(signal, value, by)
+        asked = self._offs.get(place), self._offs.get("")
+        session = self._session
+        async with self._putting:
+            if asked != (self._offs.get(place), self._offs.get("")):
+                raise Refused("switched off while this put waited for its turn; put it again if it is still wanted")
+            if session is not self._session:
+                raise Refused("the unit was lost while this put waited; put it again if it is still wanted")
+            return await self.carry_out(signal, value, by)
+
+    def _place(self, name: str) -> str:
+        """Give the channel that a signal is of, "CH3:"; empty for none."""
+        board, number, _ = self._places.get(name, (0, None, name))
+        return "" if number is None else self.settings.place(board, number)
+
+    async def put(self, signal: Signal, value: Any, by: str) -> Any:
+        """Check, send, read back; see `iocs.hv.puts` and `iocs.hv.limits`."""
+        if signal.direction is Direction.COMMAND and not value:
+            return value
+        board, number, name = self._places.get(signal.name, (0, None, signal.name))
+        if name == "READONLY":
+            return self._set_readonly(bool(value))
+        if name in ("VSOFTMAX", "ISOFTMAX") and number is not None:
+            self._channels[board, number].set_soft(f"{name[0]}SET", value)
+            self._remember()
+            return self._channels[board, number].soft(f"{name[0]}SET")
+        if self.readonly:
+            raise Refused("READONLY is set: nothing is written to the unit")
+        try:
+            return await self._send(board, number, name, value)
+        finally:
+            self._busy_until = time.monotonic() + BUSY
+            self._wake.set()
+
+    async def _send(self, board: int, number: int | None, name: str, value: Any) -> Any:
+        if name == "ALLOFF":
+            await self._orders.all_off()
+            return 0
+        if board not in self._supply.units:
+            raise Refused(f"board {board} does not answer")
+        if number is None:
+            await self._orders.clear_alarm(board)
+            return 0
+        match name:
+            case "ON":
+                return await (self._orders.on if value else self._orders.off)(board, number)
+            case "TRIPCLEAR":
+                await self._orders.clear_trip(board, number)
+                self._remember()
+                return 0
+            case "PDWN" | "IMRANGE":
+                return await self._orders.choice(board, number, name, value)
+        return await self._orders.number(board, number, name, value)
+
+    def _set_readonly(self, wanted: bool) -> bool:
+        if self.settings.readonly and not wanted:
+            raise Refused("the site file says readonly = true")
+        self.memory["readonly"] = wanted
+        self.save()
+        return wanted
+
+    def _news_at_once(self, told: dict[str, Any]) -> None:
+        """Post what the unit has just confirmed. Columns of the row wait for the next reading."""
+        columns = {name for name, signal in self._signals.items() if signal.row}
+        self.post(time.time_ns(), {name: value for name, value in told.items() if name not in columns})
+
+
+def _one(read: tuple[Any, ...] | Bad, number: int) -> Any:
+    return read if isinstance(read, Bad) else read[number]
+
+
+def _shape_of(unit: Unit) -> BoardShape:
+    return BoardShape(unit.board, unit.model, unit.serial, unit.firmware, tuple(spans(each) for each in unit.limits))
