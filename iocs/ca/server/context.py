@@ -47,7 +47,17 @@ class PutLog(Protocol):
     """Where every put is written down."""
 
     def note(
-        self, time_ns: int, peer: str, user: str, pv: str, old: Any, new: Any, accepted: bool, reason: str
+        self,
+        time_ns: int,
+        peer: str,
+        user: str,
+        pv: str,
+        old: Any,
+        new: Any,
+        accepted: bool,
+        reason: str,
+        *,
+        readback: Any = None,
     ) -> None:
         """Write a put down, without waiting."""
         ...

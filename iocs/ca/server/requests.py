@@ -201,13 +201,14 @@ def _write(circuit: "Circuit", request: Request) -> None:
 
 async def _put(circuit: "Circuit", channel: Channel, request: Request) -> None:
     """Carry out a put in a task of its own, so that no other client waits; it goes on if this client leaves."""
-    pv, value, reason = channel.pv, None, ""
+    pv, value, reason, readback = channel.pv, None, "", None
     old = pv.value
     try:
         value = pv.understood(request.dtype, request.elements, request.body)
         async with pv.turn():
             old = pv.value
             await pv.carry_out(value, f"{circuit.user or '?'}@{circuit.peer[0]}")
+            readback = pv.value
     except Refused as error:
         reason = str(error) or "refused"
     except Exception as error:
@@ -215,12 +216,12 @@ async def _put(circuit: "Circuit", channel: Channel, request: Request) -> None:
         reason = f"internal error: {type(error).__name__}: {error}"
     finally:
         circuit.put_ended(channel)
-    _note(circuit, channel, old, value, reason)
+    _note(circuit, channel, old, value, reason, readback)
     if circuit.connected and channel.sid in circuit.channels:
         _answer_put(circuit, channel, request, PUT_FAILED if reason else wire.NORMAL, reason)
 
 
-def _note(circuit: "Circuit", channel: Channel, old: Any, new: Any, reason: str) -> None:
+def _note(circuit: "Circuit", channel: Channel, old: Any, new: Any, reason: str, readback: Any = None) -> None:
     """Write a put into the put log, and count it if it was refused."""
     context = circuit.context
     context.counts.puts += 1
@@ -229,7 +230,8 @@ def _note(circuit: "Circuit", channel: Channel, old: Any, new: Any, reason: str)
         peer = f"{circuit.peer[0]}:{circuit.peer[1]}"
         signal = channel.pv.signal
         values = label(signal, old), label(signal, new)
-        context.put_log.note(time.time_ns(), peer, circuit.user, channel.name, *values, not reason, reason)
+        who = time.time_ns(), peer, circuit.user, channel.name
+        context.put_log.note(*who, *values, not reason, reason, readback=label(signal, readback))
 
 
 def _answer_put(circuit: "Circuit", channel: Channel, request: Request, status: int, reason: str) -> None:
