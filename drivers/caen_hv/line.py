@@ -347,6 +347,10 @@ class Line:
         """Bring the line in step: quiet, then BDSNUM and BDNAME of this board, or of another if this one is silent.
 
         Args:
+            board: of the request that failed.
+            silent: it failed because nothing came.
+
+        Args:
             board: of the request that failed. silent: it failed because nothing came.
 
         Raises:
