@@ -1,23 +1,24 @@
 """All that a supply says of itself, by questions alone: what to send along with a question about a unit.
 
-Not all answers are in the manuals: the layout of BDALARM on eight channels, the limits of ISET in the LOW range, whether
-zero-current compensation is there (ZCDTC, ZCADJ), how long an exchange takes. Those that a question can settle are asked
-here. What would need a SET, or a second connection, is not tried and is named at the end.
+Not all answers are in the manuals: the layout of BDALARM on eight channels, the limits of ISET in the LOW range,
+whether zero-current compensation is there (ZCDTC, ZCADJ), how long an exchange takes. What a question can settle is
+asked. What would need a SET, or a second connection, is not tried and is named at the end.
 """
 
 import platform
 from collections.abc import Callable
 
 from drivers.caen_hv.client import Client, Unit
-from drivers.caen_hv.line import Line, LostReply, Priority
+from drivers.caen_hv.line import Line, Priority
 from drivers.caen_hv.parameters import N1470, alarm_bits, in_words, names
 from drivers.caen_hv.protocol import ErrorReply, Reply, Request
+from drivers.errors import LinkTimeout
 
 UNDOCUMENTED = ("ZCDTC", "ZCADJ", "IMONH", "IMONL")  # of channels; with newer firmware, or not at all
 ROUNDS = 20  # exchanges over which the latency is taken
 UNTRIED = (
-    "Not tried, as it would write or disturb: VSET above MAXV (refused or cut), a list of values in a SET, whether BDCLR "
-    "or ON ends TRIP, what ends KILL, a second connection, the idle timeout."
+    "Not tried, as it would write or disturb: VSET above MAXV (refused or cut), a list of values in a SET, whether "
+    "BDCLR or ON ends TRIP, what ends KILL, a second connection, the idle timeout."
 )
 
 
@@ -93,7 +94,7 @@ async def _said(line: Line, request: Request) -> str:
         await line.ask(request, Priority.SLOW, take)
     except ErrorReply as error:
         return f"{error.kind}:ERR"
-    except LostReply as error:
+    except LinkTimeout as error:
         return f"no answer ({error})"
     return said[-1]
 
