@@ -63,6 +63,7 @@ class Client:
         connect_timeout: s that connecting may take.
 
     Attributes:
+        line: the wire, for questions that have no verb here.
         units: the boards that answer.
         local: for each board whether it is in LOCAL, as far as BDCTR or LOC:ERR told.
         counts: see `Counts`; they last as long as the client.
@@ -76,8 +77,8 @@ class Client:
         self.units: dict[int, Unit] = {}
         self.local: dict[int, bool] = {}
         self._connect_timeout = connect_timeout
-        self._line = Line(self.link, timeout)
-        self._readings = Readings(self._line)
+        self.line = Line(self.link, timeout)
+        self._readings = Readings(self.line)
         self._known: dict[int, Unit] = {}  # every board that ever answered
         self._offs: dict[tuple[int, int | None], int] = {}
         self._setting = asyncio.Lock()
@@ -85,17 +86,17 @@ class Client:
     @property
     def counts(self) -> Counts:
         """What happened on the line."""
-        return self._line.counts
+        return self.line.counts
 
     @property
     def history(self) -> tuple[Exchange, ...]:
         """The last hundred exchanges as bytes, newest last."""
-        return tuple(self._line.history)
+        return tuple(self.line.history)
 
     @property
     def is_open(self) -> bool:
         """Tell whether requests are taken."""
-        return self._line.is_open
+        return self.line.is_open
 
     async def open(self) -> dict[int, Unit]:
         """Connect and identify every board; give those that answer. Only MON is sent.
@@ -108,10 +109,10 @@ class Client:
             raise LinkError(f"{self.link.address}: already open")
         self.units.clear()
         self.local.clear()
-        self._line.identities.clear()
+        self.line.identities.clear()
         connected, heard = False, self.counts.exchanges
         try:
-            await self._line.open(self._connect_timeout)
+            await self.line.open(self._connect_timeout)
             connected = True
             for board in self.boards:
                 try:
@@ -147,7 +148,7 @@ class Client:
         """
         self.units.pop(board, None)
         self._readings.forget(board)
-        unit = await identify(self._line, board)
+        unit = await identify(self.line, board)
         before = self._known.get(board)
         if before is not None and before.serial != unit.serial:
             unit = replace(unit, replaced=before.serial)
@@ -285,15 +286,15 @@ class Client:
 
     async def close(self) -> None:
         """End the session in order: the outstanding exchange, what is queued to switch off, then the link."""
-        await self._line.close()
+        await self.line.close()
 
     async def _new_range(self, unit: Unit) -> None:
         """Read again what changes with IMRANGE."""
-        bounds = await read_limits(self._line, unit.board, unit.channels, "ISET")
+        bounds = await read_limits(self.line, unit.board, unit.channels, "ISET")
         limits = [dict(each) for each in unit.limits]
         for channel, each in enumerate(bounds):
             limits[channel]["ISET"] = each
-        digits = await read_imon_decimals(self._line, unit.board, unit.channels)
+        digits = await read_imon_decimals(self.line, unit.board, unit.channels)
         self._readings.forget(unit.board, "ISET", "IMON")
         self._keep(replace(unit, limits=tuple(MappingProxyType(each) for each in limits), imon_decimals=digits))
 
@@ -312,7 +313,7 @@ class Client:
     ) -> LostReply | None:
         """Send a SET once. Gives None when it was answered, the loss when it was not."""
         try:
-            await self._line.ask(request, priority, still=still)
+            await self.line.ask(request, priority, still=still)
         except LostReply as lost:
             return lost
         except BoardSilent:
@@ -412,7 +413,7 @@ class Client:
 
     def _lose(self, board: int) -> None:
         self.units.pop(board, None)
-        self._line.identities.pop(board, None)
+        self.line.identities.pop(board, None)
 
     def _off_count(self, board: int, channel: int) -> int:
         return self._offs.get((board, channel), 0) + self._offs.get((board, None), 0)

@@ -116,22 +116,19 @@ class Line:
     @property
     def is_open(self) -> bool:
         """Tell whether requests are taken."""
-        return self._worker is not None and not self._worker.done()
+        return self._worker is not None and not self._worker.done() and not self._why
 
     async def open(self, timeout: float) -> None:
-        """Connect and wait until nothing more comes of what an earlier owner asked.
+        """Connect. The first request waits until nothing more comes of what an earlier owner asked.
 
         Raises:
-            LinkError: no connection, or a line that does not become quiet.
+            LinkError: no connection.
         """
         if self.is_open:
             raise LinkError(f"{self.link.address}: already open")
+        if self._worker is not None:
+            await asyncio.wait([self._worker])  # it may still be closing the link
         await self.link.open(timeout)
-        try:
-            await self._drain()
-        except BaseException:
-            await self.link.close()
-            raise
         self._jobs = asyncio.PriorityQueue()
         self._last = None
         self._why = ""
@@ -161,7 +158,7 @@ class Line:
             ErrorReply: the unit's own error. LostReply, BoardSilent: no reply; the line goes on.
             LinkError: the link is closed now.
         """
-        if not self.is_open or self._why:
+        if not self.is_open:
             raise LinkError(f"{self.link.address}: {self._why or 'not open'}")
         job = _Job(priority, next(self._numbers), request, take, still, form, asyncio.Future())
         self._jobs.put_nowait(job)
@@ -169,7 +166,7 @@ class Line:
 
     async def close(self) -> None:
         """Let the outstanding exchange end, send what is queued to switch off, drop the rest, and close the link."""
-        if self.is_open and not self._why:
+        if self.is_open:
             self._why = "closed"
             job = _Job(Priority.CLOSE, next(self._numbers), None, _ignore, _nothing, None, asyncio.Future())
             self._jobs.put_nowait(job)
@@ -184,6 +181,7 @@ class Line:
     async def _work(self) -> None:
         """Do the jobs, one after another, until closed or until the link fails."""
         try:
+            await self._drain()
             while (job := await self._jobs.get()).request is not None:
                 if not job.done.done():  # else who asked has gone: nothing is sent
                     await self._do(job, job.request)
@@ -345,6 +343,10 @@ class Line:
 
     async def _recover(self, board: int, silent: bool) -> None:
         """Bring the line in step: quiet, then BDSNUM and BDNAME of this board, or of another if this one is silent.
+
+        Args:
+            board: of the request that failed.
+            silent: it failed because nothing came.
 
         Args:
             board: of the request that failed. silent: it failed because nothing came.
