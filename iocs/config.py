@@ -151,6 +151,14 @@ def fitting(table: Mapping[str, Any], name: str) -> Any:
     return name
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a box says of itself, told for people, and whether it is as the site file says."""
+
+    good: bool
+    text: str
+
+
 class DeviceTable(BaseModel):
     """A `[[device]]` table before its kind has looked at it."""
 

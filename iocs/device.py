@@ -36,7 +36,7 @@ from iocs.ca.client import Client
 from iocs.ca.putlog import PutLog
 from iocs.ca.server import Server, quieten
 from iocs.ca.watch import watch
-from iocs.config import DeviceSettings, fitting
+from iocs.config import DeviceSettings, Finding, fitting
 from iocs.log import device as device_of_log
 from iocs.signals import (
     MONITOR,
@@ -164,6 +164,21 @@ class Device:
     @staticmethod
     def simulate(settings: Any) -> AbstractContextManager[Any]:
         """Start the simulator for as long as the context lasts; yields settings that point at it."""
+        raise NotImplementedError
+
+    @staticmethod
+    async def check(settings: Any) -> tuple[list[Finding], Any]:
+        """Ask the box whether it is what the site file says, and let go of it; nothing is written to it.
+
+        Args:
+            settings: its table of the site file.
+
+        Returns:
+            What was found, and its shape.
+
+        Raises:
+            DriverError: it does not answer.
+        """
         raise NotImplementedError
 
     async def run(self) -> None:

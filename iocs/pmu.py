@@ -16,7 +16,7 @@ from drivers.c37118.frames import Configuration, DataFrame, FrameType, PmuConfig
 from drivers.c37118.recording import Recorder
 from drivers.errors import DeviceError
 from drivers.link import make_link, parse_address
-from iocs.config import DeviceSettings, SitePath
+from iocs.config import DeviceSettings, Finding, SitePath
 from iocs.device import COMMON, Device, Place
 from iocs.signals import Bad, Severity, Signal, Status, legal_name, readback, unique_names
 from iocs.simulation import simulator
@@ -178,6 +178,20 @@ class PMU(Device):
         """Run a simulated PMU of the same IDCODE."""
         with simulator("drivers.c37118.simulator", ["--port", "0", "--idcode", str(settings.idcode)]) as address:
             yield settings.model_copy(update={"link": address})
+
+    @staticmethod
+    async def check(settings: PmuSettings) -> tuple[list[Finding], str | None]:
+        """Take one configuration of the stream."""
+        client = Client(make_link(parse_address(settings.link, PORT)), settings.idcode, lost_after=settings.lost_after)
+        async with aclosing(client.events()) as events:
+            async for event in events:
+                if isinstance(event, Lost):
+                    return [Finding(False, event.reason)], None
+                if isinstance(event, Configured):
+                    stations = ", ".join(pmu.station for pmu in event.configuration.pmus)
+                    found = Finding(True, f"IDCODE {event.configuration.idcode} sends {stations}")
+                    return [found], shape_of(event.configuration)
+        return [Finding(False, f"{settings.link}: the stream ended")], None
 
     async def run(self) -> None:
         """Follow the stream; the client reconnects by itself."""

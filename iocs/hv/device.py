@@ -12,9 +12,11 @@ from typing import Any
 
 from drivers.caen_hv.client import BoardSilent, Client, LostReply, Priority, Unit
 from drivers.errors import DeviceError, DriverError, LinkError
+from iocs.config import Finding
 from iocs.device import Device, Place
 from iocs.hv import signals as declared
 from iocs.hv.channel import ChannelState
+from iocs.hv.expect import compare
 from iocs.hv.puts import Puts, spans
 from iocs.hv.settings import HvSettings
 from iocs.hv.shape import BoardShape, from_plain, to_plain
@@ -49,6 +51,20 @@ class HV(Device):
         """Run a simulated supply with as many boards."""
         with simulator("drivers.caen_hv.simulator", ["--port", "0"]) as address:
             yield settings.model_copy(update={"link": address})
+
+    @staticmethod
+    async def check(settings: HvSettings) -> tuple[list[Finding], Any]:
+        """Compare what the site file expects with what the unit says."""
+        supply = Client(settings.link, tuple(settings.boards), settings.timeout)
+        units = await supply.open()
+        try:
+            found = [Finding(False, f"board {n} does not answer") for n in settings.boards if n not in units]
+            for board, unit in units.items():
+                read = {par: await supply.read(board, par) for par in OF_CHANNELS}
+                found += compare(settings, _shape_of(unit), read)
+            return found, to_plain(tuple(_shape_of(unit) for unit in units.values()))
+        finally:
+            await supply.close()
 
     def __init__(self, settings: HvSettings, place: Place) -> None:
         self._supply = Client(settings.link, tuple(settings.boards), settings.timeout)

@@ -12,7 +12,7 @@ PORT = 1470
 BOARDS = 32  # on one line: addresses 0..31
 LIMITED = ("VSET", "ISET", "MAXV", "RUP", "RDW", "TRIP")
 
-_KEY = re.compile(r"(?:B(?P<board>0|[1-9]\d?):)?(?P<channel>0|[1-9]\d?)")
+_KEY = re.compile(r"(?:B(?P<board>0|[1-9]\d?):)?(?:0|[1-9]\d?)")
 
 
 class ExpectTable(Table):
@@ -137,12 +137,20 @@ class HvSettings(DeviceSettings):
         match = _KEY.fullmatch(key)
         if match is None:
             raise ValueError(f'channel.{key}: channels are named by number, as 3, or "B1:3" with several boards')
-        board = self.boards[0] if match["board"] is None else int(match["board"])
+        board = self.on_board(key)
         if match["board"] is None and len(self.boards) > 1:
             raise ValueError(f'channel.{key}: of which board? Write "B{board}:{key}"')
         if board not in self.boards:
             raise ValueError(f"channel.{key}: boards = {self.boards} has no board {board}")
-        return self.place(board, int(match["channel"]))
+        return self.place(board, self.number(key))
+
+    def on_board(self, key: str) -> int:
+        """Give the board that a key of `channel` names."""
+        return int(match["board"]) if (match := _KEY.fullmatch(key)) and match["board"] else self.boards[0]
+
+    def number(self, key: str) -> int:
+        """Give the channel that a key of `channel` names."""
+        return int(key.split(":")[-1])
 
     def head(self, board: int) -> str:
         """Give what stands before the names of a board's PVs: "B1:", or nothing where there is one board only."""
