@@ -3,9 +3,10 @@
     {"time":"2026-11-20T19:34:14.123456789Z","peer":"127.0.0.1:40112","user":"anna","pv":"LAB:HV:CH0:VSET",
      "old":1500.0,"new":1600.0,"accepted":true,"reason":"","readback":1600.0}        (one line in the file)
 
-`readback`: what the box confirmed of a put that was carried out. What a device writes unasked has `"by":"interlock GAS"` in place of peer and user. `{"time":...,"lost":3}` stands where
-lines are missing. Lines are written by a thread of their own, so that no disk, however full or slow, delays a put.
-Several processes may write to one file.
+`readback` is what the box confirmed of a put that was carried out. What a device writes unasked has
+`"by":"interlock GAS"` in place of peer and user. `{"time":...,"lost":3}` stands where lines are missing. Lines are
+written by a thread of their own, so that no disk, however full or slow, delays a put. Several processes may write to
+one file.
 """
 
 import collections

@@ -1,4 +1,4 @@
-"""Whether a supply is set as the site file says (pure): what `iocs check --online` reports. It is compared, never set."""
+"""Whether a supply is set as the site file says (pure): what `iocs check --online` reports."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,7 +41,9 @@ def _identity(settings: HvSettings, board: BoardShape) -> list[Finding]:
     return found
 
 
-def _channel(settings: HvSettings, board: BoardShape, number: int, place: str, read: Mapping[str, Any]) -> list[Finding]:
+def _channel(
+    settings: HvSettings, board: BoardShape, number: int, place: str, read: Mapping[str, Any]
+) -> list[Finding]:
     table, spans = settings.table(board.board, number), board.channels[number]
     wanted = table.expect.given
     if table.polarity is not None:
@@ -53,7 +55,9 @@ def _channel(settings: HvSettings, board: BoardShape, number: int, place: str, r
     for name, span in sorted(spans.items()):
         highest = settings.ceiling(f"{place}{name}", span.high)
         if isinstance(read.get(name), float) and read[name] > highest:
-            text = f"{place}{name} is {read[name]:g} {UNITS[name]}, above the {highest:g} {UNITS[name]} that are allowed"
+            text = (
+                f"{place}{name} is {read[name]:g} {UNITS[name]}, above the {highest:g} {UNITS[name]} that are allowed"
+            )
             found.append(Finding(False, text))
     return found
 

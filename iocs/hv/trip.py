@@ -117,9 +117,7 @@ class TripLatch:
         if flag and not self.stale_flag:
             return f"TRIP flag, IMON {reading.imon:g} uA, VMON {reading.vmon:g} V"
         if self._collapses >= READS_OF_COLLAPSE:
-            return (
-                f"collapse without a flag: VMON {reading.vmon:g} V of {reading.vset:g} V, IMON {reading.imon:g} uA"
-            )
+            return f"collapse without a flag: VMON {reading.vmon:g} V of {reading.vset:g} V, IMON {reading.imon:g} uA"
         return ""
 
     def _remember(self, reading: Reading) -> None:

@@ -50,7 +50,11 @@ def test_the_tightest_limit_counts_and_is_named(changes, high, by):
 
 
 @given(
-    st.floats(0, 9000), st.floats(0, 9000), st.floats(0, 9000), st.floats(allow_nan=True, allow_infinity=True), st.booleans()
+    st.floats(0, 9000),
+    st.floats(0, 9000),
+    st.floats(0, 9000),
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.booleans(),
 )
 def test_nothing_passes_that_any_limit_forbids(maxv, site, soft, value, on):
     channel = replace(
