@@ -147,7 +147,6 @@ class Client:
             BoardSilent: it does not answer. ProtocolError: it is no supply of this family.
         """
         self.units.pop(board, None)
-        self._readings.forget(board)
         unit = await identify(self.line, board)
         before = self._known.get(board)
         if before is not None and before.serial != unit.serial:
@@ -295,7 +294,6 @@ class Client:
         for channel, each in enumerate(bounds):
             limits[channel]["ISET"] = each
         digits = await read_imon_decimals(self.line, unit.board, unit.channels)
-        self._readings.forget(unit.board, "ISET", "IMON")
         self._keep(replace(unit, limits=tuple(MappingProxyType(each) for each in limits), imon_decimals=digits))
 
     async def _read(self, unit: Unit, parameter: Parameter, priority: Priority) -> tuple[Value, ...]:
@@ -410,6 +408,7 @@ class Client:
 
     def _keep(self, unit: Unit) -> None:
         self.units[unit.board] = self._known[unit.board] = unit
+        self._readings.expect(unit)
 
     def _lose(self, board: int) -> None:
         self.units.pop(board, None)

@@ -88,9 +88,7 @@ def encode(request: Request) -> bytes:
     if not 0 <= request.board <= 31 or (request.channel is not None and not 0 <= request.channel <= 99):
         raise ValueError(f"{request}: boards are 0 to 31, channels count from 0")
     if not all(re.fullmatch(r"[A-Za-z0-9+.-]+", word) for word in words):
-        raise ValueError(
-            f"{str(request)!r}: a parameter or value is empty or has a character with a meaning of its own"
-        )
+        raise ValueError(f"{str(request)!r}: a parameter or value is empty or would break the line")
     return str(request).encode("ascii") + b"\r\n"
 
 

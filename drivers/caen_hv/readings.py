@@ -3,7 +3,7 @@
 from drivers.caen_hv.line import Line, Priority
 from drivers.caen_hv.parameters import Parameter
 from drivers.caen_hv.protocol import Reply, Request, decimals, decode
-from drivers.caen_hv.unit import Unit
+from drivers.caen_hv.unit import SETTINGS, Unit
 from drivers.errors import ProtocolError
 
 BIT_READS = 5  # reads of a bit field among which two in a row must agree
@@ -19,11 +19,18 @@ class Readings:
         self._forms: dict[tuple[int, str], tuple[int, ...]] = {}  # decimals of each channel
         self._bits: dict[tuple[int, str], tuple[Value, ...]] = {}  # what was last believed
 
-    def forget(self, board: int, *names: str) -> None:
-        """Forget what the answers of a board look like; those to `names` alone where there are any."""
+    def expect(self, unit: Unit) -> None:
+        """Begin anew with a board: numbers have the decimals that it told, of bit fields nothing is believed yet."""
         for memory in (self._forms, self._bits):
-            for key in [key for key in memory if key[0] == board and (not names or key[1] in names)]:
+            for key in [key for key in memory if key[0] == unit.board]:
                 del memory[key]
+        self._forms[unit.board, "IMON"] = unit.imon_decimals
+        for name in SETTINGS:
+            told = tuple(each[name].decimals for each in unit.limits if name in each)
+            if len(told) == unit.channels:
+                self._forms[unit.board, name] = told
+                if name == "VSET":
+                    self._forms[unit.board, "VMON"] = told
 
     async def read(self, unit: Unit, parameter: Parameter, priority: Priority) -> tuple[Value, ...]:
         """Give one value a channel, or the one of a board parameter.
@@ -63,10 +70,10 @@ class Readings:
             values = tuple(decode(parameter, text) for text in reply.values)
             if parameter.kind == "number":
                 form = tuple(map(decimals, reply.values))
-                # Another form is believed when it comes again after the line was checked: a range was switched.
+                # Other decimals are believed when they come again after the line was checked: a range was switched.
                 if form != self._forms.get(key, form) and form not in odd:
                     odd.append(form)
-                    raise ProtocolError(f"{where}: {';'.join(reply.values)} has other decimals than ever before")
+                    raise ProtocolError(f"{where}: {';'.join(reply.values)} has other decimals than expected")
                 self._forms[key] = form
             found.append(values)
 

@@ -107,7 +107,7 @@ class SimulatedChannel:
 
     def kill(self) -> None:
         """Bring the output down at once, as the front panel's KILL does."""
-        self.on, self.volts = False, 0.0
+        self.on, self.volts, self._ramp = False, 0.0, 0
         self._flags |= KILL
 
     def switch_on(self) -> None:
