@@ -117,7 +117,7 @@ class Search:
 
     def appeared(self) -> None:
         """Answer those who searched for what is served now."""
-        for name in [name for name in self._wanted if self._context.exists(name)]:
+        for name in [name for name in self._wanted if self._context.find(name)]:
             for client, cid in self._wanted.pop(name).items():
                 self._reply(client, None, [cid])
 
@@ -158,7 +158,7 @@ class Search:
             else:
                 self.count += 1
                 name = wire.text(data[at + 16 : end])
-                if self._context.exists(name):
+                if self._context.find(name):
                     ours.append(first)
                 else:
                     others += data[at:end]

@@ -16,7 +16,6 @@ HEADER = struct.Struct(">HHHHII")  # command, size of the body, DBR type, count,
 LONG_HEADER = struct.Struct(">HHHHIIII")
 LONG_SIZES = struct.Struct(">II")
 REPLIES_A_DATAGRAM = 50  # search replies of 24 bytes that fit in an Ethernet frame
-MOST_PARTS = 1024  # of an output that wait for the end of the loop's turn
 
 
 class Request(NamedTuple):
@@ -46,6 +45,13 @@ def code(status: ca.CAStatus) -> int:
 
 
 NORMAL = code(ca.CAStatus.ECA_NORMAL)
+NO_READ = code(ca.CAStatus.ECA_NORDACCESS)
+NO_WRITE = code(ca.CAStatus.ECA_NOWTACCESS)
+NO_MEMORY = code(ca.CAStatus.ECA_ALLOCMEM)
+TOO_LARGE = code(ca.CAStatus.ECA_TOLARGE)
+BAD_COUNT = code(ca.CAStatus.ECA_BADCOUNT)
+GET_FAILED = code(ca.CAStatus.ECA_GETFAIL)  # never ECA_BADTYPE: its severity makes libca's tools abort
+PUT_FAILED = code(ca.CAStatus.ECA_PUTFAIL)
 
 
 def message(command: int, size: int, dtype: int, count: int, first: int, second: int) -> bytes:
