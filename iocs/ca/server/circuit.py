@@ -1,24 +1,22 @@
-"""One client's connection: bytes in, bytes out, and what happens when the client is slow or speaks nonsense.
+"""One client's connection: what comes in, and what becomes of a client that speaks nonsense or wants too much.
 
-Replies and events share one order. Nothing waits for a client: while its socket is full it is remembered which of its
-subscriptions have news, and their values are sent as they are when it reads again (signals that ask for it have a short
-queue instead). Requests of a slow client are still read, since an operator's put must come in; only one who asks and
-does not read the answers has to wait.
+Requests of a slow client are still read, since an operator's put must come in; only one who asks and does not read the
+answers has to wait.
 """
 
 import asyncio
 import logging
 import socket
 import struct
-from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from caproto.asyncio import server
 
 from iocs.ca.server import requests, wire
 from iocs.ca.server.channel import READ, Channel, Subscription
 from iocs.ca.server.fields import field
+from iocs.ca.server.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from iocs.ca.server.context import Context
@@ -27,8 +25,6 @@ log = logging.getLogger(__name__)
 
 SEND_BUFFER = 1 << 18  # bytes in the kernel; its own choice would be megabytes of old news
 HIGH, LOW = 1 << 17, 1 << 14  # bytes in asyncio's buffer: from here on the client is slow, until there
-OVERHEAD = 64  # bytes that a reply costs besides its own while it waits
-SLICE = 1 << 17  # bytes written at a time of what is large
 SMALL = 1024  # bytes; nothing but a put is longer
 LINGER = 2.0  # s; how long a client that was cut off may take to read the last words
 PUTS_AT_ONCE = 200  # of one client; so many go on when it leaves
@@ -50,7 +46,7 @@ class Client:
     backlog: int
 
 
-class Circuit(asyncio.Protocol):
+class Circuit(Outgoing):
     """A connection.
 
     Attributes:
@@ -59,36 +55,24 @@ class Circuit(asyncio.Protocol):
         greeted: it has said its version.
         puts: that wait or are being carried out; `turns`: those being carried out.
         put_bytes: what all these puts hold.
-        fresh: bytes of events that wait for the end of the loop's turn.
-        updates: events sent.
-        dropped: events that gave way to newer ones.
-        slow: the client does not take events at the moment.
     """
 
     tasks = server._TaskHandler()  # for caproto's context; it stays empty
 
     def __init__(self, context: "Context", peer: tuple[str, int]) -> None:
+        super().__init__(context.limits.queue)
         self.context, self.peer, self.limits = context, peer, context.limits
-        self.loop = asyncio.get_running_loop()
         self.user = self.host = ""
         self.greeted = False
         self.channels: dict[int, Channel] = {}
         self.subscriptions: dict[int, Subscription] = {}
-        self.out: list[Any] = []
-        self.scheduled = self.slow = False
-        self.updates = self.dropped = self.puts = self.put_bytes = self.fresh = 0
+        self.puts = self.put_bytes = 0
         self.turns = asyncio.Semaphore(PUTS_AT_ONCE)
-        self._transport: asyncio.Transport | None = None
         self._sid = 0
-        self._withdrawn: dict[int, None] = {}  # numbers of channels to withdrawn PVs, the oldest first
         self._buffer = bytearray()
         self._renamed = False
         self._skip = 0  # bytes of a refused put that are still to come
-        self._unread = 0  # bytes of replies that wait
-        self._full = self._off = self._paused = self._closing = False
-        self._late: dict[Subscription, None] = {}
-        self._queue: deque[tuple[Subscription, bytes, Any]] = deque()
-        self._queued = 0  # bytes
+        self._paused = False
 
     # The connection
 
@@ -126,20 +110,24 @@ class Circuit(asyncio.Protocol):
         return f"{self.user or '?'}@{self.peer[0]}"
 
     @property
-    def idle(self) -> bool:
-        """Whether all has been handed to the kernel."""
-        return not self.out and not self._unsent
-
-    @property
-    def _unsent(self) -> int:
-        return self._transport.get_write_buffer_size() if self._transport else 0
-
-    @property
     def client(self) -> Client:
         """What people are told of the connection."""
         sizes = len(self.channels), len(self.subscriptions)
-        backlog = len(self._late) + len(self._queue)
-        return Client(*self.peer, self.user, self.host, *sizes, self.updates, self.dropped, backlog)
+        return Client(*self.peer, self.user, self.host, *sizes, self.updates, self.dropped, self.backlog)
+
+    @property
+    def weight(self) -> int:
+        """Bytes that the client alone makes us hold."""
+        return 0 if self._closing else self._unsent + self._queued + len(self._buffer)
+
+    def pay(self) -> None:
+        """Give memory back, as the client makes us hold too much: what is queued, or the connection."""
+        if len(self._queue) > 1:
+            self.shorten(0)
+            return
+        self.context.counts.refused += 1
+        log.warning("%s:%d is cut off: it makes the server hold more than there is for all clients", *self.peer)
+        self.close()
 
     def close(self) -> None:
         """End the connection, with what was said last."""
@@ -171,132 +159,6 @@ class Circuit(asyncio.Protocol):
         for _ in range(self.puts):  # those that wait for a turn hear that there is none
             self.turns.release()
 
-    # Bytes out
-
-    def say(self, *parts: Any) -> None:
-        """Send a reply, in order with everything else; who does not read it has to wait with the next question."""
-        self.out.extend(parts)
-        self._unread += sum(map(len, parts)) + OVERHEAD
-        if not self.scheduled:
-            self.schedule()
-
-    def schedule(self) -> None:
-        """Send what there is at the end of the loop's turn."""
-        self.scheduled = True
-        self.loop.call_soon(self.flush)
-
-    def flush(self) -> None:
-        """Hand over to the kernel what it takes, large bodies in slices, so that they are not copied per client."""
-        self.scheduled = False
-        self.fresh = 0
-        out = self.out
-        if self._closing or not out or self._transport is None:
-            return
-        if not self._full and sum(map(len, out)) <= SLICE:
-            self._transport.write(b"".join(out))
-            out.clear()
-        else:
-            self._write_slices(self._transport)
-        if not out:
-            self._unread = 0
-
-    def _write_slices(self, transport: asyncio.Transport) -> None:
-        out, done = self.out, 0
-        while done < len(out) and not self._full:
-            first, size = done, 0
-            while done < len(out) and size + len(out[done]) <= SLICE:
-                size += len(out[done])
-                done += 1
-            if done > first:
-                transport.write(b"".join(out[first:done]))
-            else:
-                view = memoryview(out[done])
-                transport.write(view[:SLICE])
-                out[done] = view[SLICE:]
-        del out[:done]
-
-    def pause_writing(self) -> None:
-        """The client is slow: events wait; requests are still read."""
-        self._full = self.slow = True
-
-    def resume_writing(self) -> None:
-        """The client reads again."""
-        self._full = False
-        self.flush()
-        self._catch_up()
-        if self._paused and not self._must_wait and not self._closing and self._transport:
-            self._paused = False
-            self._transport.resume_reading()
-            self.loop.call_soon(self.data_received, b"")
-
-    def events(self, on: bool) -> None:
-        """The client wants events, or none for now (EVENTS_ON, EVENTS_OFF)."""
-        self._off = not on
-        self.slow = self.slow or self._off
-        self._catch_up()
-
-    def hold(self, subscription: Subscription) -> None:
-        """Remember that a subscription has news."""
-        if subscription in self._late:
-            self.dropped += 1
-            del self._late[subscription]
-        self._late[subscription] = None  # the newest last
-
-    def queue(self, subscription: Subscription, head: bytes, body: Any) -> None:
-        """Keep an event of a signal that asks for all of them."""
-        self._queue.append((subscription, head, body))
-        self._queued += len(body)
-        if self._queued > self.limits.queue:
-            self._shorten(self.limits.queue)
-
-    def _shorten(self, most: int) -> None:
-        while self._queued > most and len(self._queue) > 1:
-            self._queued -= len(self._queue.popleft()[2])
-            self.dropped += 1
-
-    def forget(self, subscription: Subscription) -> None:
-        """Send nothing more of what waits of a subscription."""
-        self._late.pop(subscription, None)
-        if subscription.queued and self._queue:
-            self._queue = deque(event for event in self._queue if event[0] is not subscription)
-            self._queued = sum(len(event[2]) for event in self._queue)
-
-    def _catch_up(self) -> None:
-        """Send what waited, the queue first, for as long as the client takes it."""
-        while (self._queue or self._late) and not (self._off or self._full or self._closing):
-            if self._queue:
-                _, head, body = self._queue.popleft()
-                self._queued -= len(body)
-                self.updates += 1
-                self.out += (head, body)
-                self.fresh += len(body)
-            else:
-                subscription = next(iter(self._late))
-                del self._late[subscription]
-                subscription.send()
-            if self.fresh > SLICE or not (self._queue or self._late):
-                self.flush()
-        self.slow = self._off or self._full or bool(self._queue or self._late)
-
-    # Memory
-
-    @property
-    def waiting(self) -> tuple[int, list[Any]]:
-        """Bytes that the client makes us hold by itself, and bodies that others may wait for, too."""
-        if self._closing:
-            return 0, []
-        bodies = [part.obj if isinstance(part, memoryview) else part for part in self.out]
-        return self._unsent + self._queued + len(self._buffer), bodies
-
-    def pay(self) -> None:
-        """Give memory back, as the client holds too much of it: what is queued, or the connection."""
-        if len(self._queue) > 1:
-            self._shorten(0)
-            return
-        self.context.counts.refused += 1
-        log.warning("%s:%d is cut off: it makes the server hold more than there is for all clients", *self.peer)
-        self.close()
-
     # Bytes in
 
     def data_received(self, data: bytes) -> None:
@@ -323,7 +185,7 @@ class Circuit(asyncio.Protocol):
         while len(buffer) - done >= 16:
             if self._unread > self.limits.replies:
                 self.flush()
-                if self._must_wait and self._transport:
+                if self._must_wait() and self._transport:
                     self._paused = True
                     self._transport.pause_reading()
                     break
@@ -337,9 +199,7 @@ class Circuit(asyncio.Protocol):
             request = wire.Request(command, dtype, count, first, second)
             if size > SMALL or command not in requests.HANDLERS or not self.greeted:
                 self._check(request, size)
-            if (first in self._withdrawn and command in requests.OF_CHANNEL) or (
-                size > SMALL and requests.refused_early(self, request, size)
-            ):
+            if size > SMALL and requests.refused_early(self, request, size):
                 done = min(body + size, len(buffer))
                 self._skip = body + size - done
                 continue
@@ -349,7 +209,10 @@ class Circuit(asyncio.Protocol):
             if size:
                 with memoryview(buffer) as view:
                     request = request._replace(body=bytes(view[body:done]))
-            requests.HANDLERS[command](self, request)
+            try:
+                requests.HANDLERS[command](self, request)
+            except wire.Late:
+                pass
         return done
 
     def _check(self, request: wire.Request, size: int) -> None:
@@ -367,9 +230,16 @@ class Circuit(asyncio.Protocol):
             self.error(request.head, channel.cid if channel else 0, wire.TOO_LARGE, "the put is too large")
             raise wire.Malformed(f"a put of {size} bytes; EPICS_CA_MAX_ARRAY_BYTES allows {self.limits.message}")
 
-    @property
     def _must_wait(self) -> bool:
         return self._full and self._unread > self.limits.replies
+
+    def resume_writing(self) -> None:
+        """The client reads again: requests that had to wait are taken up, too."""
+        super().resume_writing()
+        if self._paused and not self._must_wait() and not self._closing and self._transport:
+            self._paused = False
+            self._transport.resume_reading()
+            self.loop.call_soon(self.data_received, b"")
 
     # What requests need
 
@@ -386,22 +256,20 @@ class Circuit(asyncio.Protocol):
         return channel
 
     def withdraw(self, channel: Channel) -> None:
-        """Tell the client that a PV is gone; what it asks of the channel before it hears that is passed over."""
+        """Tell the client that a PV is gone."""
         self.say(wire.message(wire.SERVER_DISCONNECT, 0, 0, 0, channel.cid, 0))
-        self._withdrawn[channel.sid] = None
-        if len(self._withdrawn) > self.limits.channels:
-            del self._withdrawn[next(iter(self._withdrawn))]
         channel.close()
 
     def channel(self, sid: int) -> Channel:
         """Give an open channel.
 
         Raises:
-            Malformed: there is none of this number.
+            Late: it was closed; the client had not heard yet that its PV is gone.
+            Malformed: there never was one of this number.
         """
         channel = self.channels.get(sid)
         if channel is None:
-            raise wire.Malformed(f"there is no channel {sid}")
+            raise wire.Late() if 0 < sid <= self._sid else wire.Malformed(f"there is no channel {sid}")
         return channel
 
     def error(self, head: bytes, cid: int, status: int, reason: str) -> None:

@@ -144,14 +144,10 @@ class Context(server.Context):
     def weigh(self) -> None:
         """See what all clients make us hold; where it is too much, who holds most pays first."""
         while True:
-            weights, bodies = {}, {}
-            for circuit in self.circuits:
-                own, waiting = circuit.waiting
-                weights[circuit] = own + sum(map(len, waiting))
-                bodies |= {id(body): len(body) for body in waiting} | {id(circuit): own}  # a shared body counts once
-            if sum(bodies.values()) <= self.limits.memory // 2:
+            shared = {id(body): len(body) for circuit in self.circuits for body in circuit.bodies}
+            if sum(shared.values()) + sum(circuit.weight for circuit in self.circuits) <= self.limits.memory // 2:
                 return
-            max(weights, key=weights.__getitem__).pay()
+            max(self.circuits, key=lambda circuit: circuit.weight + sum(map(len, circuit.bodies))).pay()
 
     # What caproto's context calls
 

@@ -16,6 +16,7 @@ from iocs.ca.server.encoding import CHAR, DOUBLE, ENUM, LONG, STRING, Form, Meta
 from iocs.signals import (
     STR_BYTES,
     TEXT_BYTES,
+    Alarms,
     Bad,
     Kind,
     Reading,
@@ -126,8 +127,19 @@ class Pv:
 
     @property
     def metadata(self) -> Metadata:
-        """Unit, precision, limits and states, as the signal declares them."""
-        return metadata(self.signal)
+        """What clients show beside the value, as the signal declares it."""
+        signal = self.signal
+        if signal.kind is Kind.ENUM:
+            return Metadata(states=signal.states)
+        if signal.kind in (Kind.STR, Kind.TEXT):
+            return Metadata()
+        low, high = signal.limits or (0.0, 0.0)
+        control = (high, low) if signal.writable else (0.0, 0.0)
+        alarms = signal.alarms or Alarms()
+        levels = (alarms.hihi, alarms.high, alarms.low, alarms.lolo)
+        # NaN where no limit is set, as EPICS records tell it
+        limits = (high, low, *(math.nan if level is None else level for level in levels), *control)
+        return Metadata(signal.unit, signal.precision if signal.kind is Kind.FLOAT else 0, (), limits)
 
     # What whoever serves does
 
@@ -366,21 +378,6 @@ def moved(value: float, old: float, deadband: float) -> bool:
     if value == old:
         return deadband < 0
     return not abs(value - old) <= deadband and (value == value or old == old or deadband < 0)
-
-
-def metadata(signal: Signal) -> Metadata:
-    """Give what clients show beside a signal's value."""
-    if signal.kind is Kind.ENUM:
-        return Metadata(states=signal.states)
-    if signal.kind in (Kind.STR, Kind.TEXT):
-        return Metadata()
-    low, high = signal.limits or (0.0, 0.0)
-    control = (high, low) if signal.writable else (0.0, 0.0)
-    alarms = signal.alarms
-    levels = (alarms.hihi, alarms.high, alarms.low, alarms.lolo) if alarms else (None,) * 4
-    # NaN where no limit is set, as EPICS records tell it
-    limits = (high, low, *(math.nan if level is None else level for level in levels), *control)
-    return Metadata(signal.unit, signal.precision if signal.kind is Kind.FLOAT else 0, (), limits)
 
 
 UNKNOWN = {Kind.FLOAT: math.nan, Kind.INT: 0, Kind.ENUM: 0, Kind.STR: "", Kind.TEXT: ""}

@@ -98,6 +98,7 @@ def _subscribe(circuit: "Circuit", request: Request) -> None:
 
 
 def _unsubscribe(circuit: "Circuit", request: Request) -> None:
+    circuit.channel(request.first)
     subscription = circuit.subscriptions.get(request.second)
     if subscription is None:
         raise wire.Malformed(f"there is no subscription {request.second}")
@@ -169,8 +170,11 @@ def _write(circuit: "Circuit", request: Request) -> None:
 
 
 def refused_early(circuit: "Circuit", request: Request, size: int) -> bool:
-    """Refuse a put for which nothing speaks before its body has come; say whether it was refused."""
-    return _refused(circuit, circuit.channel(request.first), request, size)
+    """Refuse a put for which nothing speaks before its body has come; say whether its body is to be passed over."""
+    try:
+        return _refused(circuit, circuit.channel(request.first), request, size)
+    except wire.Late:
+        return True
 
 
 def _refused(circuit: "Circuit", channel: Channel, request: Request, size: int) -> bool:
@@ -250,9 +254,6 @@ def _end_put(
         circuit.say(wire.HEADER.pack(command, 0, dtype, min(elements, 0xFFFF), status, ioid))
 
 
-OF_CHANNEL = frozenset(  # whose first parameter is a channel's number
-    (wire.EVENT, wire.EVENT_CANCEL, wire.READ, wire.WRITE, wire.CLEAR, wire.READ_NOTIFY, wire.WRITE_NOTIFY)
-)
 HANDLERS = {
     wire.VERSION: _version,
     wire.EVENT: _subscribe,

@@ -35,6 +35,10 @@ class Request(NamedTuple):
         return HEADER.pack(self.command, size, self.dtype, elements, self.first, self.second)
 
 
+class Late(Exception):
+    """A request for a channel that is closed already; it is passed over."""
+
+
 class Malformed(Exception):
     """A client broke the protocol; its circuit is closed."""
 
