@@ -1,0 +1,261 @@
+"""What one host or one client may take of the server: connections, time to greet, memory, puts that wait."""
+
+import asyncio
+import gc
+import os
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iocs.ca.server import Limits
+from iocs.signals import readback, setpoint
+from tests.ca import DOUBLE, HEADER, TIME_DOUBLE, House, Raw, house, number, until
+
+NORMAL, PUTFAIL = 1, 160
+VERSION = HEADER.pack(0, 0, 0, 13, 0, 0)
+X, VSET = readback("X"), setpoint("VSET")
+ROW = readback("ROW", count=4096, queued=True)
+MIB = 1 << 20
+
+
+@asynccontextmanager
+async def client(it: House, *, address: str = "127.0.0.1", stuck: bool = False) -> AsyncIterator[Raw]:
+    """A client from an address of this host; a stuck one is read only when the test does."""
+    sock = socket.socket()
+    if stuck:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.bind((address, 0))
+    sock.connect(("127.0.0.1", it.server.port))
+    sock.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=sock, limit=4096 if stuck else 1 << 24)
+    raw = Raw(reader, writer)
+    raw.writer.write(VERSION)
+    try:
+        yield raw
+    finally:
+        writer.transport.abort()
+
+
+def ask(raw: Raw, command: int, dtype: int, count: int, sid: int, number: int, body: bytes = b"") -> None:
+    """Say a request in its long form, which holds any count."""
+    head = struct.pack(">HHHHIIII", command, 0xFFFF, dtype, 0, sid, number, len(body), count)
+    raw.writer.write(head + body)
+
+
+def memory() -> int:
+    """Bytes that this process holds."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_one_address_cannot_take_all_connections(monkeypatch):
+    async def story():
+        limits = Limits(circuits=12, share=8)
+        async with house(monkeypatch, [X], limits=limits) as it, AsyncExitStack() as stack:
+            it.post(X=1.0)
+            greedy = [await stack.enter_async_context(client(it, address="127.0.0.9")) for _ in range(20)]
+            await until(lambda: it.server.counts.refused == 12, "refusals")
+            assert len(it.server.clients()) == 8
+            others = [await stack.enter_async_context(client(it)) for _ in range(4)]
+            for raw in others:
+                assert await raw.create(it.prefix + "X")
+            async with client(it, address="127.0.0.10") as late:
+                assert await late.closed()  # all are taken, now by two addresses
+            greedy[0].writer.transport.abort()
+            await until(lambda: len(it.server.clients()) < 12, "end of a connection")
+            async with client(it, address="127.0.0.10") as late:
+                assert await late.create(it.prefix + "X")
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("said", [b"", VERSION[:15], b"\0"])
+def test_a_connection_that_does_not_greet_is_closed_and_counted(monkeypatch, caplog, said):
+    async def story():
+        async with house(monkeypatch, [X], limits=Limits(greeting=0.3)) as it, it.raw() as good:
+            it.post(X=1.0)
+            sid = await good.create(it.prefix + "X")
+            async with it.raw(greet=False) as silent:
+                began = time.monotonic()
+                silent.writer.write(said)
+                assert await silent.closed()
+                assert time.monotonic() - began >= 0.29
+            assert it.server.counts.malformed == 1
+            assert "does not say its version within 0.3 s" in caplog.text
+            await asyncio.sleep(0.5)  # who has greeted may be silent for as long as it likes
+            await good.get(sid)
+            assert len(it.server.clients()) == 1
+
+    asyncio.run(story())
+
+
+LIBCA_IDLE = """
+import json, sys, time, epics
+pv = epics.PV(sys.argv[1])
+print(json.dumps(pv.wait_for_connection(timeout=10)))
+end = time.time() + 1.2
+while time.time() < end: epics.ca.pend_event(0.05)
+print(json.dumps([pv.connected, pv.get(timeout=10)]))
+"""
+
+
+def test_libca_greets_in_time(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [X], limits=Limits(greeting=0.5)) as it:
+            it.post(X=4.5)
+            assert (await it.python(LIBCA_IDLE, it.prefix + "X"))[:2] == [True, [True, 4.5]]
+            assert it.server.counts.malformed == 0
+
+    asyncio.run(story())
+
+
+def test_many_counts_of_an_array_cost_a_stuck_client_nothing(monkeypatch):
+    async def story():
+        count = 100_000
+        async with house(monkeypatch, [readback("W", count=count), X]) as it, client(it, stuck=True) as bad:
+            it.post(W=np.zeros(count), X=0.0)
+            sid = await bad.create(it.prefix + "W")
+            for place in range(300):
+                ask(bad, 1, TIME_DOUBLE, count - place, sid, place, bytes(12) + b"\0\1\0\0")
+            await until(lambda: it.server.counts.subscriptions == 300, "subscriptions")
+            before = memory()
+            for step in range(20):
+                it.post(W=np.full(count, float(step)))
+                await asyncio.sleep(0)
+            assert memory() - before < 25_000_000  # of 240 MB that all of them have together
+            (stuck,) = it.server.clients()
+            assert stuck.backlog >= 298 and stuck.dropped > 5000
+            last: dict[int, float] = {}
+            while set(last.values()) != {19.0} or len(last) < 300:  # and none of them misses the newest
+                event = await bad.until(1)
+                last[event.second] = number(event)
+
+    asyncio.run(story())
+
+
+def test_queues_of_all_clients_have_one_budget_and_the_longest_pays(monkeypatch):
+    async def story():
+        limits = Limits(memory=4 * MIB)
+        async with house(monkeypatch, [ROW], limits=limits) as it, it.raw() as good, AsyncExitStack() as stack:
+            bad = [await stack.enter_async_context(client(it, stuck=True)) for _ in range(4)]
+            for raw in (good, *bad):
+                raw.subscribe(await raw.create(it.prefix + "ROW"), 1)
+                await raw.until(1)
+            before, seen, steps = memory(), 0, 1600
+            for step in range(steps):
+                it.post(ROW=np.full(500, float(step)))  # 6 MB
+                if step % 10 == 0:
+                    seen += len(await good.events())
+                    await asyncio.sleep(0.002)
+            await until(lambda: sum(c.dropped for c in it.server.clients()), "drops")
+            assert memory() - before < 30_000_000
+            seen += len(await good.events())
+            assert seen == steps  # who reads pays nothing
+            values = [number(await bad[0].until(1))]
+            while values[-1] != steps - 1:
+                values.append(number(await bad[0].until(1)))
+            assert values == sorted(set(values))
+            # what its queue gave up was counted
+            assert it.server.counts.dropped >= steps - len(values)
+            assert len(it.server.clients()) == 5
+
+    asyncio.run(story())
+
+
+def test_who_makes_the_server_hold_most_is_cut_off_and_others_stay(monkeypatch, caplog):
+    async def story():
+        count = 1 << 17  # a MiB
+        signals = [readback("W", count=count), X]
+        async with house(monkeypatch, signals, limits=Limits(memory=8 * MIB)) as it, AsyncExitStack() as stack:
+            good = await stack.enter_async_context(it.raw())
+            it.post(W=np.arange(float(count)), X=1.0)
+            alike = [await stack.enter_async_context(client(it, stuck=True)) for _ in range(12)]
+            for raw in alike:
+                raw.subscribe(await raw.create(it.prefix + "W"), 1)
+            await until(lambda: it.server.counts.updates == 12, "first events")
+            await asyncio.sleep(1)
+            assert len(it.server.clients()) == 13  # they wait for the same bytes, which are there once
+            for place, raw in enumerate(alike):  # each for others now: 1 MiB a client
+                ask(raw, 15, DOUBLE, count - 100 * place - 1, 1, 7)
+            await until(lambda: len(it.server.clients()) < 13, "end of the greediest")
+            await asyncio.sleep(1)
+            assert 3 <= len(it.server.clients()) < 13
+            assert it.server.counts.refused == 13 - len(it.server.clients())
+            assert "more than there is for all clients" in caplog.text
+            assert number(await good.get(await good.create(it.prefix + "X"), 20)) == 1.0
+
+    asyncio.run(story())
+
+
+class Hung:
+    """A device that answers no put until it is told to."""
+
+    def __init__(self, it: House) -> None:
+        self.released = asyncio.Event()
+        self.done: list[float] = []
+        it.server.serve(it.prefix, [setpoint("HUNG"), setpoint("WAVE", count=1 << 17)], self.put)
+
+    async def put(self, name, value, by):
+        await self.released.wait()
+        self.done.append(np.atleast_1d(value)[0])
+
+
+def test_a_client_whose_device_hangs_is_read_and_its_further_puts_are_refused(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [X]) as it:
+            it.post(X=1.0)
+            hung = Hung(it)
+            async with it.raw() as raw:
+                x, sid = await raw.create(it.prefix + "X", 1), await raw.create(it.prefix + "HUNG", 2)
+                raw.subscribe(x, 1)
+                for place in range(1000):
+                    raw.send(19, struct.pack(">d", place), DOUBLE, 1, sid, place)
+                status, reason = await raw.put(sid, struct.pack(">d", -1))
+                assert status == PUTFAIL and "1000 puts of this client wait already" in reason
+                await raw.get(x)
+                raw.send(2, b"", 20, 0, x, 1)
+                await raw.synchronise()
+                it.post(X=2.0)
+                assert await raw.events() == []
+                assert it.server.counts.refused_puts == 1
+            # those that have no turn yet are not carried out for a client that has left
+            await until(lambda: it.server.counts.refused_puts == 801, "refusals")
+            hung.released.set()
+            await until(lambda: it.server.counts.puts == 1001, "end of the puts")
+            assert hung.done == list(range(200))
+
+    asyncio.run(story())
+
+
+def test_puts_that_wait_have_one_budget(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [X], limits=Limits(memory=32 * MIB)) as it:
+            hung = Hung(it)
+            async with it.raw() as greedy, it.raw() as modest:
+                sid, other = await greedy.create(it.prefix + "WAVE"), await modest.create(it.prefix + "WAVE")
+                before = memory()
+                body = np.zeros(1 << 17, ">f8").tobytes()
+                for place in range(100):
+                    greedy.send(19, body, DOUBLE, 1 << 17, sid, place)
+                    await greedy.writer.drain()
+                refused = [(await greedy.until(19)).first for _ in range(100 - 15)]
+                assert set(refused) == {PUTFAIL}
+                words = [each.body[16:].split(b"\0")[0].decode() for each in greedy.seen if each.command == 11]
+                assert "there are 16777216 for all clients" in words[0]
+                assert memory() - before < 60 * MIB
+                # whoever has less than an equal share is not shut out
+                modest.send(19, body, DOUBLE, 1 << 17, other, 1)
+                modest.send(19, struct.pack(">d", 5.0), DOUBLE, 1, other, 2)
+                await modest.synchronise()
+                assert it.server.counts.refused_puts == 85
+                hung.released.set()
+                assert [(await modest.until(19)).first for _ in range(2)] == [NORMAL, NORMAL]
+                assert hung.done[-1] == 5.0
+
+    asyncio.run(story())
