@@ -200,11 +200,14 @@ class Device:
         """
         raise Refused(f"{signal.name} cannot be set on this device")
 
-    async def in_turn(self, signal: Signal, value: Any, by: str) -> Any:
-        """Carry out an acceptable put when its turn has come: puts to one box are serial, in the order of arrival.
+    def urgent(self, signal: Signal, value: Any) -> bool:
+        """Whether an acceptable put waits for no other one (switching off); all others are serial."""
+        return False
 
-        A kind may let some go before the others (switching off) with `carry_out`.
-        """
+    async def in_turn(self, signal: Signal, value: Any, by: str) -> Any:
+        """Carry out an acceptable put: at once if it is urgent, else when its turn has come."""
+        if self.urgent(signal, value):
+            return await self.carry_out(signal, value, by)
         async with self._putting:
             return await self.carry_out(signal, value, by)
 
@@ -485,6 +488,13 @@ class Device:
             typed(signal, await self.put(signal, value, by)) if signal.count == 1 else await self.put(signal, value, by)
         )
 
+    def _is_urgent(self, pv: str, value: Any) -> bool:
+        signal = self._signals.get(pv.removeprefix(self.prefix))
+        try:
+            return signal is not None and self.urgent(signal, acceptable(signal, value))
+        except Refused:  # it is told when it is carried out
+            return False
+
     def _on_refused(self, pv: str, value: Any, by: str, reason: str) -> None:
         """Tell of a put that the server or the device refused; of many in one turn of the loop PVs tell the last."""
         asked = pv.removeprefix(self.prefix) if value is None else f"{pv.removeprefix(self.prefix)} = {plain(value)}"
@@ -567,7 +577,7 @@ class Device:
         self._server.withdraw([self.prefix + name for name in gone])
         self._signals, self._rows = wanted, columns
         self._server.describe(self.prefix, [wanted[name] for name in stay if wanted[name] != served[name]])
-        self._server.serve(self.prefix, new, self.handle_put, self._on_refused)
+        self._server.serve(self.prefix, new, self.handle_put, self._on_refused, self._is_urgent)
         if change or shape != self.shape:
             self.shape = self._saved["shape"] = shape
             self._saved["signals"] = told

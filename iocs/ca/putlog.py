@@ -91,7 +91,7 @@ class PutLog:
             "new": plain(new),
             "accepted": accepted,
             "reason": reason[:MOST_REASON],
-            **({} if readback is None else {"readback": _plain(readback)}),
+            **({} if readback is None else {"readback": plain(readback)}),
         }
         if len(self._waiting) >= self._most_waiting:
             self._drop(1, "too many lines wait for the disk")

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from drivers.caen_hv.client import BoardSilent, Client, LostReply, Priority, Unit
@@ -73,7 +74,9 @@ class HV(Device):
         self._offs: dict[str, int] = {}  # how often each channel was switched off; "" = all of them
         self._news: dict[str, Any] = {}  # values that wait for the next post
         self._due: dict[tuple[int, str], float] = {}
+        self._shown: dict[str, tuple[float, float]] = {}  # limits that PVs show, where they are not the signals' own
         self._busy_until = 0.0
+        self._cycle = 0.0  # s that the last poll took
         self._wake = asyncio.Event()
         super().__init__(settings, place)
         self._orders = Puts(self._supply, self._channels, self._news_at_once)
@@ -83,7 +86,7 @@ class HV(Device):
     @property
     def lost_after(self) -> float:
         """Two polls: a reading that is missed is asked for again within the second one."""
-        return self.settings.lost_after or 2 * self.settings.poll
+        return self.settings.lost_after or 2 * max(self.settings.poll, self._cycle)
 
     @property
     def readonly(self) -> bool:
@@ -100,16 +103,19 @@ class HV(Device):
             for channel in self._channels.values():
                 channel.interrupted()
             self._due = {(board, par): 0.0 for board in units for par in (*OFTEN, *SELDOM)}
-            for board, par in list(self._due):
-                await self._read_setting(board, par)
             seek_at = time.monotonic() + SEEK_PERIOD
             while True:
                 begin = time.monotonic()
+                if not self.online:  # at the start, and where the unit was silent and answers again
+                    for board, par in list(self._due):
+                        await self._read_setting(board, par)
                 await self._read_outputs()
+                self._cycle = time.monotonic() - begin
                 if begin >= seek_at and len(self._supply.units) < len(self.settings.boards):
                     await self._seek()
                     seek_at = time.monotonic() + SEEK_PERIOD
                 await self._read_settings(begin)
+                self._show_limits()
                 await self._wait(begin)
         finally:
             await self._supply.close()
@@ -220,6 +226,7 @@ class HV(Device):
         boards = tuple(known[board] for board in self.settings.boards if board in known)
         self.identify("; ".join(str(_shape_of(unit)) for unit in units.values()))
         self.reshape(to_plain(boards))
+        self._shown.clear()
         self._build(boards)
         for board, unit in units.items():
             self._orders.take_spans(board)
@@ -256,6 +263,18 @@ class HV(Device):
             time.time_ns(),
             {name: value for told in own for name, value in told.items()} | {"READONLY": self.readonly, "ALLOFF": 0},
         )
+
+    def _show_limits(self) -> None:
+        """Have DRVL and DRVH say what may be put now: MAXV and the experts' ceilings move it."""
+        changed = []
+        for channel in self._channels.values():
+            for name, bound in channel.bounds().items():
+                signal = self._signals[f"{channel.place}{name}"]
+                limits = bound.low, max(bound.low, bound.high)
+                if limits != self._shown.get(signal.name, signal.limits):
+                    self._shown[signal.name] = limits
+                    changed.append(replace(signal, limits=limits))
+        self._server.describe(self.prefix, changed)
 
     async def _seek(self) -> None:
         """Ask boards that are silent who they are."""
@@ -296,14 +315,18 @@ class HV(Device):
         self.memory["channels"] = {channel.place: channel.plain() for channel in self._channels.values()}
         self.save()
 
+    def urgent(self, signal: Signal, value: Any) -> bool:
+        """Switching off waits for no other put."""
+        return bool(value) if signal.name == "ALLOFF" else signal.name.endswith(":ON") and not value
+
     async def in_turn(self, signal: Signal, value: Any, by: str) -> Any:
         """Puts are serial, but switching off waits for none; what waited for its turn meanwhile is refused."""
         if signal.name == "ENABLE":
             return await super().in_turn(signal, value, by)
         place = self._place(signal.name)
-        if signal.name == "ALLOFF" or (signal.name.endswith(":ON") and not value):
+        if self.urgent(signal, value):
             self._offs[place] = self._offs.get(place, 0) + 1
-            return await self.carry_out(signal, value, by)
+            return await super().in_turn(signal, value, by)
         asked = self._offs.get(place), self._offs.get("")
         session = self._session
         async with self._putting:
@@ -328,12 +351,14 @@ class HV(Device):
         if name in ("VSOFTMAX", "ISOFTMAX") and number is not None:
             self._channels[board, number].set_soft(f"{name[0]}SET", value)
             self._remember()
+            self._show_limits()
             return self._channels[board, number].soft(f"{name[0]}SET")
         if self.readonly:
             raise Refused("READONLY is set: nothing is written to the unit")
         try:
             return await self._send(board, number, name, value)
         finally:
+            self._show_limits()
             self._busy_until = time.monotonic() + BUSY
             self._wake.set()
 

@@ -208,13 +208,16 @@ async def _put(circuit: "Circuit", channel: Channel, request: Request, size: int
     old = pv.value
     try:
         value = pv.understood(request.dtype, request.elements, request.body)
-        waits = circuit.turns.locked()
-        async with circuit.turns:
-            if waits and not circuit.connected:
-                raise Refused("its client left while it waited")
-            async with pv.turn() as put:
-                old = pv.value
-                await put(pv.name, value, circuit.who)
+        if pv.put is not None and pv.urgent is not None and pv.urgent(pv.name, value):
+            await pv.put(pv.name, value, circuit.who)
+        else:
+            waits = circuit.turns.locked()
+            async with circuit.turns:
+                if waits and not circuit.connected:
+                    raise Refused("its client left while it waited")
+                async with pv.turn() as put:
+                    old = pv.value
+                    await put(pv.name, value, circuit.who)
     except Refused as error:
         reason = str(error) or "refused"
     except Exception as error:
