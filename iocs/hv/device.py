@@ -39,6 +39,7 @@ class HV(Device):
     """One supply, or several boards on one line. `shape`: boards, channels, and what each setting takes."""
 
     Settings = HvSettings
+    later = declared.OF_A_CHANNEL
     settings: HvSettings
 
     @staticmethod
@@ -50,7 +51,9 @@ class HV(Device):
     @contextmanager
     def simulate(settings: HvSettings) -> Iterator[HvSettings]:
         """Run a simulated supply with as many boards."""
-        with simulator("drivers.caen_hv.simulator", ["--port", "0"]) as address:
+        with simulator(
+            "drivers.caen_hv.simulator", ["--port", "0", "--boards", str(max(settings.boards) + 1)]
+        ) as address:
             yield settings.model_copy(update={"link": address})
 
     @staticmethod
