@@ -85,6 +85,14 @@ class SerialLink(StreamLink):
         if self._leaving is not None:
             await asyncio.wait({asyncio.wrap_future(self._leaving)}, timeout=2 * CLOSING)  # the next open waits on
 
+    async def _drop_stale(self) -> None:
+        """Drop what lies unread: the kernel has a second queue before the one that is read, and empties both."""
+        try:
+            termios.tcflush(self._open_fd(), termios.TCIFLUSH)
+        except termios.error as error:
+            await self.close()
+            raise LinkError(f"{self.address}: {self._reason(OSError(*error.args))}") from error
+
     def _reason(self, error: OSError | None) -> str:
         if error is None or error.errno in (errno.EIO, errno.ENXIO, errno.ENODEV):
             return "the port is gone: the cable was pulled out, or the box has no power"
