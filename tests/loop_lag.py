@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from bisect import bisect
 from itertools import pairwise
 
 TICK = 0.005
@@ -34,7 +35,8 @@ class LoopLag:
         self._ended.set()
         self._thread.join()
         for earlier, later in pairwise(self._loop_ticks):
-            within = [earlier, *(tick for tick in self._thread_ticks if earlier < tick < later), later]
+            ticks = self._thread_ticks[bisect(self._thread_ticks, earlier) : bisect(self._thread_ticks, later)]
+            within = [earlier, *ticks, later]
             busy = sum(gap - 2 * TICK for a, b in pairwise(within) if (gap := b - a) > 2 * TICK)
             self.longest = max(self.longest, later - earlier - busy)
 
