@@ -11,7 +11,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 QUIET = 0.2  # s without a byte after which the line counts as quiet
 BABBLE = 2.0  # s that a line may take to become quiet
+RECENT = 16  # exchanges after which a reply cannot come a second time any more
 TRIES = 2  # checks after which a line that answers out of step is given up
 
 
@@ -87,6 +88,22 @@ class _Job:
     done: "asyncio.Future[None]" = field(compare=False)
     repeated: bool = field(default=False, compare=False)
 
+    def looks_like(self, request: Request | None, form: object) -> bool:
+        """Tell whether the answer to another request could pass for the one to this."""
+        if self.form is None or self.request is None or request is None:
+            return False
+        return self.form == form and self.request.board == request.board
+
+    def succeed(self) -> None:
+        """Tell who asked, if he still waits."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: DriverError) -> None:
+        """Tell who asked why not, if he still waits."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
 
 class Line:
     """Requests in the order of their urgency over one link, one outstanding at a time.
@@ -110,7 +127,8 @@ class Line:
         self._numbers = itertools.count()
         self._replies = Replies()
         self._worker: asyncio.Task[None] | None = None
-        self._last: tuple[Request, object] | None = None
+        self._recent: deque[tuple[Request, object]] = deque(maxlen=RECENT)
+        self._doubtful: _Job | None = None  # its reply has come and looks like that to a question before
         self._why = "not open"
 
     @property
@@ -130,7 +148,8 @@ class Line:
             await asyncio.wait([self._worker])  # it may still be closing the link
         await self.link.open(timeout)
         self._jobs = asyncio.PriorityQueue()
-        self._last = None
+        self._recent.clear()
+        self._doubtful = None
         self._why = ""
         self._worker = asyncio.create_task(self._work())
 
@@ -151,8 +170,9 @@ class Line:
             priority: its urgency.
             take: gets the reply; a ProtocolError that it raises means that this cannot be the answer.
             still: called just before sending; what it raises is raised here and nothing is sent.
-            form: what the answer looks like. Between two different questions with the same form a BDSNUM is asked, so
-                that an answer that came twice cannot pass for the next one.
+            form: what the answer looks like. One that looks like the answer to another question of late is believed
+                when the next exchange shows that the line is in step: an answer that came twice, however late, cannot
+                pass for another. Where nothing else is in the queue, BDSNUM is asked to see that.
 
         Raises:
             ErrorReply: the unit's own error. LostReply, BoardSilent: no reply; the line goes on.
@@ -182,9 +202,15 @@ class Line:
         """Do the jobs, one after another, until closed or until the link fails."""
         try:
             await self._drain()
-            while (job := await self._jobs.get()).request is not None:
+            while True:
+                if self._doubtful is not None and self._jobs.empty():
+                    await self._turn(self._doubtful, self._vouch)
+                    continue
+                job = await self._jobs.get()
+                if job.request is None:
+                    break
                 if not job.done.done():  # else who asked has gone: nothing is sent
-                    await self._do(job, job.request)
+                    await self._turn(job, self._do)
             with contextlib.suppress(LinkError):
                 await self._stale()  # what lies unread at the end would turn an orderly close into a reset
         except LinkError as error:
@@ -195,75 +221,95 @@ class Line:
         finally:
             self._why = self._why or "closed"
             await self.link.close()
+            if self._doubtful is not None:
+                self._refuse(self._doubtful)
             while not self._jobs.empty():
                 self._refuse(self._jobs.get_nowait())
 
     def _refuse(self, job: _Job) -> None:
-        if not job.done.done():
-            job.done.set_exception(LinkError(f"{self.link.address}: {self._why}"))
+        job.fail(LinkError(f"{self.link.address}: {self._why}"))
 
-    async def _do(self, job: _Job, request: Request) -> None:
-        """Do one exchange for a job. A check of the line takes a turn of its own: OFF waits for one exchange."""
+    async def _turn(self, job: _Job, deed: Callable[[_Job, Request], Awaitable[None]]) -> None:
+        """Do one exchange for a job; what goes wrong goes to who asked, unless the line is lost."""
+        request = job.request
+        if request is None:
+            return
         try:
-            if await self._stale():
-                await self._recover(request.board, silent=False)
-                self._jobs.put_nowait(job)
-            elif self._alike(job):
-                await self._separate(request.board)
-                self._jobs.put_nowait(job)
-            else:
-                job.still()
-                job.take(await self._exchange(request))
-                self._last = (request, job.form)
-                if not job.done.done():
-                    job.done.set_result(None)
+            await deed(job, request)
         except (ProtocolError, LinkTimeout) as error:
-            await self._again(job, request, error)
+            try:
+                await self._again(job, request, error)
+            except LinkError as lost:
+                self._give_up(job, lost)
+                raise
         except LinkError as error:
-            self._why = str(error).removeprefix(f"{self.link.address}: ")
-            self._refuse(job)
+            self._give_up(job, error)
             raise
         except DriverError as error:
-            if not job.done.done():
-                job.done.set_exception(error)
+            job.fail(error)
         except BaseException:
             self._why = self._why or "given up in the middle of an exchange"
             self._refuse(job)
             raise
 
+    def _give_up(self, job: _Job, error: LinkError) -> None:
+        self._why = str(error).removeprefix(f"{self.link.address}: ")
+        self._refuse(job)
+
+    async def _do(self, job: _Job, request: Request) -> None:
+        """Send what a job asks. A check of the line takes a turn of its own: OFF waits for one exchange."""
+        if await self._stale():
+            await self._recover(request.board, silent=False)
+            self._jobs.put_nowait(job)
+            return
+        doubtful = self._doubtful
+        if doubtful is not None and doubtful.looks_like(job.request, job.form):
+            self._jobs.put_nowait(job)
+            await self._turn(doubtful, self._vouch)
+            return
+        job.still()
+        job.take(await self._exchange(request))
+        self._believe()
+        if any(other != request and job.looks_like(other, form) for other, form in self._recent):
+            self._doubtful = job
+        else:
+            job.succeed()
+        self._recent.append((request, job.form))
+
+    async def _vouch(self, job: _Job, request: Request) -> None:
+        """Ask BDSNUM after a reply in doubt: were it an old one, the right one would come now."""
+        if await self._stale():
+            raise self._wrong(request, "more than one reply")
+        if request.board in self.identities:
+            await self._check(request.board, 1)
+            self._believe()
+        else:
+            self._doubtful = None
+            job.fail(BoardSilent(f"{self.link.address}: board {request.board} is silent; its last reply is in doubt"))
+
+    def _believe(self) -> None:
+        """The line is in step, so the reply before was that to its question."""
+        if self._doubtful is not None:
+            self._doubtful.succeed()
+            self._doubtful = None
+
     async def _again(self, job: _Job, request: Request, error: DriverError) -> None:
         """Bring the line in step after a reply that was lost; then ask a question again, once."""
+        vouching = job is self._doubtful
         try:
             await self._recover(request.board, silent=isinstance(error, LinkTimeout))
         except BoardSilent as silent:
-            failure: DriverError = silent
-        except LinkError as lost:
-            self._why = str(lost).removeprefix(f"{self.link.address}: ")
-            self._refuse(job)
-            raise
+            job.fail(silent)
+            return
+        if job.done.done() or vouching:
+            return  # it was in doubt and has been dealt with
+        if not request.setting and not job.repeated:
+            job.repeated = True
+            self._jobs.put_nowait(job)
+        elif request.board in self.identities or not isinstance(error, LinkTimeout):
+            job.fail(LostReply(str(error)))
         else:
-            if not request.setting and not job.repeated:
-                job.repeated = True
-                self._jobs.put_nowait(job)
-                return
-            known = request.board in self.identities or not isinstance(error, LinkTimeout)
-            failure = LostReply(str(error)) if known else BoardSilent(str(error))
-        if not job.done.done():
-            job.done.set_exception(failure)
-
-    def _alike(self, job: _Job) -> bool:
-        if self._last is None or job.form is None or job.request is None or job.request.board not in self.identities:
-            return False
-        request, form = self._last
-        return form == job.form and request != job.request and request.board == job.request.board
-
-    async def _separate(self, board: int) -> None:
-        serial, _ = self.identities[board]
-        request = Request(board, "BDSNUM")
-        reply = await self._exchange(request)
-        if reply != Reply(board, (serial,)):
-            raise self._wrong(request, f"{reply.values} where BDSNUM was {serial}")
-        self._last = None
+            job.fail(BoardSilent(str(error)))
 
     async def _exchange(self, request: Request) -> Reply:
         """Send one request, wait for one reply.
@@ -356,7 +402,13 @@ class Line:
             LinkError: the line stays silent or out of step. It must be closed.
         """
         self.counts.desyncs += 1
-        self._last = None
+        doubtful, self._doubtful = self._doubtful, None
+        if doubtful is not None:
+            if doubtful.repeated:
+                doubtful.fail(LostReply(f"{self.link.address}: the reply to {doubtful.request} was in doubt twice"))
+            else:
+                doubtful.repeated = True
+                self._jobs.put_nowait(doubtful)
         wrong = ""
         for _attempt in range(TRIES):
             await self._drain()
@@ -381,8 +433,8 @@ class Line:
             f"{wrong}. Another unit, or out of step: the link is closed and must be opened and identified anew"
         )
 
-    async def _check(self, board: int) -> None:
-        for par, text in zip(("BDSNUM", "BDNAME"), self.identities[board], strict=True):
+    async def _check(self, board: int, questions: int = 2) -> None:
+        for par, text in list(zip(("BDSNUM", "BDNAME"), self.identities[board], strict=True))[:questions]:
             request = Request(board, par)
             reply = await self._exchange(request)
             if reply.values != (text,):

@@ -52,12 +52,27 @@ class Unit:
 async def identify(line: Line, board: int) -> Unit:
     """Ask a board who it is and what it takes; from then on `line` checks itself by its serial number and model.
 
-    About 25 exchanges, all MON. BDSNUM is asked first and last: a reply that slipped in between is noticed.
+    About 25 exchanges, all MON. BDSNUM is asked first and last, and if the line was out of step in between all is asked
+    anew, once: what was read then might be the answer to another question.
 
     Raises:
         ProtocolError: what answers is no supply of this family. DriverError: as `Line.ask`.
     """
     line.identities.pop(board, None)
+    before = line.counts.desyncs
+    unit = await _identify(line, board)
+    if line.counts.desyncs != before:
+        before = line.counts.desyncs
+        unit = await _identify(line, board)
+        if line.counts.desyncs != before:
+            raise ProtocolError(
+                f"{line.link.address}: board {board} could not be identified: replies are lost or garbled"
+            )
+    line.identities[board] = (unit.serial, unit.model)
+    return unit
+
+
+async def _identify(line: Line, board: int) -> Unit:
     where = f"{line.link.address}: board {board}"
     serial, model, count, firmware = [
         (await ask(line, Request(board, par), 1))[0] for par in ("BDSNUM", "BDNAME", "BDNCH", "BDFREL")
@@ -73,9 +88,8 @@ async def identify(line: Line, board: int) -> Unit:
     (again,) = await ask(line, Request(board, "BDSNUM"), 1)
     if again != serial:
         raise ProtocolError(f"{where} says BDSNUM {serial!r} and then {again!r}")
-    line.identities[board] = (serial, model)
     frozen = tuple(MappingProxyType(each) for each in limits)
-    return Unit(board, model.strip(), channels, firmware.strip(), serial.strip(), frozen, imon_decimals)
+    return Unit(board, model, channels, firmware, serial, frozen, imon_decimals)
 
 
 async def read_limits(line: Line, board: int, channels: int, name: str) -> list[Limits]:
