@@ -9,21 +9,20 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from drivers.caen_hv.protocol import ErrorReply, Nonsense, Replies, Reply, Request, encode
+from drivers.caen_hv.exchange import Wire
+from drivers.caen_hv.protocol import Reply, Request
 from drivers.errors import DriverError, LinkError, LinkTimeout, ProtocolError
 from drivers.link import Link
 
 log = logging.getLogger(__name__)
 
-QUIET = 0.2  # s without a byte after which the line counts as quiet
-BABBLE = 2.0  # s that a line may take to become quiet
 RECENT = 16  # exchanges after which a reply cannot come a second time any more
+ASKED = 3  # boards that are asked whether the line is in step: the one in question, and two more if it is silent
 TRIES = 2  # checks after which a line that answers out of step is given up
 
 
@@ -43,36 +42,6 @@ class LostReply(LinkTimeout):
 
 class BoardSilent(LinkTimeout):
     """One board does not answer, while others on the line do (or none was known yet)."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What happened on the line since the client was made.
-
-    Attributes:
-        exchanges: requests that were answered.
-        timeouts: requests that were not answered within the deadline.
-        desyncs: how often the line was out of step and had to be checked.
-        stale_bytes: received bytes that belonged to no question.
-        local_errors: LOC:ERR replies.
-        latency: s from the last request to its reply.
-    """
-
-    exchanges: int = 0
-    timeouts: int = 0
-    desyncs: int = 0
-    stale_bytes: int = 0
-    local_errors: int = 0
-    latency: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """What went over the wire: `time_ns` since 1970 of the request, and the bytes of both directions."""
-
-    time_ns: int
-    sent: bytes
-    received: bytes
 
 
 @dataclass(order=True, slots=True)
@@ -114,18 +83,15 @@ class Line:
 
     Attributes:
         identities: what BDSNUM and BDNAME of a board say; set by who asked them, used to check the line.
-        counts: see `Counts`. history: the last exchanges, newest last.
+        wire: what its exchanges counted and kept.
     """
 
     def __init__(self, link: Link, timeout: float) -> None:
         self.link = link
-        self.timeout = timeout
+        self.wire = Wire(link, timeout)
         self.identities: dict[int, tuple[str, str]] = {}
-        self.counts = Counts()
-        self.history: deque[Exchange] = deque(maxlen=100)
         self._jobs: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
         self._numbers = itertools.count()
-        self._replies = Replies()
         self._worker: asyncio.Task[None] | None = None
         self._recent: deque[tuple[Request, object]] = deque(maxlen=RECENT)
         self._doubtful: _Job | None = None  # its reply has come and looks like that to a question before
@@ -201,7 +167,7 @@ class Line:
     async def _work(self) -> None:
         """Do the jobs, one after another, until closed or until the link fails."""
         try:
-            await self._drain()
+            await self.wire.drain()
             while True:
                 if self._doubtful is not None and self._jobs.empty():
                     await self._turn(self._doubtful, self._vouch)
@@ -212,7 +178,7 @@ class Line:
                 if not job.done.done():  # else who asked has gone: nothing is sent
                     await self._turn(job, self._do)
             with contextlib.suppress(LinkError):
-                await self._stale()  # what lies unread at the end would turn an orderly close into a reset
+                await self.wire.drop()  # what lies unread at the end would turn an orderly close into a reset
         except LinkError as error:
             self._why = str(error).removeprefix(f"{self.link.address}: ")
         except Exception:
@@ -258,7 +224,7 @@ class Line:
 
     async def _do(self, job: _Job, request: Request) -> None:
         """Send what a job asks. A check of the line takes a turn of its own: OFF waits for one exchange."""
-        if await self._stale():
+        if await self.wire.drop():
             await self._recover(request.board, silent=False)
             self._jobs.put_nowait(job)
             return
@@ -268,7 +234,7 @@ class Line:
             await self._turn(doubtful, self._vouch)
             return
         job.still()
-        job.take(await self._exchange(request))
+        job.take(await self.wire.exchange(request))
         self._believe()
         if any(other != request and job.looks_like(other, form) for other, form in self._recent):
             self._doubtful = job
@@ -278,8 +244,8 @@ class Line:
 
     async def _vouch(self, job: _Job, request: Request) -> None:
         """Ask BDSNUM after a reply in doubt: were it an old one, the right one would come now."""
-        if await self._stale():
-            raise self._wrong(request, "more than one reply")
+        if await self.wire.drop():
+            raise self.wire.wrong(request, "more than one reply")
         if request.board in self.identities:
             await self._check(request.board, 1)
             self._believe()
@@ -311,82 +277,6 @@ class Line:
         else:
             job.fail(BoardSilent(str(error)))
 
-    async def _exchange(self, request: Request) -> Reply:
-        """Send one request, wait for one reply.
-
-        Raises:
-            LinkTimeout: none within the deadline. ProtocolError: one that cannot be it. ErrorReply: the unit's error.
-        """
-        data = encode(request)
-        where = str(self.link.address)
-        time_ns, begin = time.time_ns(), time.monotonic()
-        await self.link.write(data, self.timeout)
-        received = bytearray()
-        found: list[Reply | Nonsense] = []
-        try:
-            while not found:
-                left = begin + self.timeout - time.monotonic()
-                if left <= 0 and received:  # it drips
-                    raise LinkTimeout(where)
-                chunk = await self.link.read(max(left, 0.02))  # however late we are, the kernel's bytes are looked at
-                received += chunk
-                found = self._replies.feed(chunk)
-        except LinkTimeout:
-            self.counts.timeouts += 1
-            raise LinkTimeout(
-                f"{where}: no reply to {request} within {self.timeout:g} s; got {bytes(received[:80])!r}"
-            ) from None
-        finally:
-            self.history.append(Exchange(time_ns, data, bytes(received)))
-        reply = found[0]
-        if len(found) > 1 or self._replies.pending or isinstance(reply, Nonsense):
-            raise self._wrong(request, f"{bytes(received[:80])!r} instead of one reply")
-        if reply.board != request.board:
-            raise self._wrong(request, f"a reply of board {reply.board}")
-        if reply.error is not None and (request.setting or reply.error in ("CMD", "CH", "PAR")):
-            self._took(begin)
-            self.counts.local_errors += reply.error == "LOC"
-            raise ErrorReply(where, request, reply.error)
-        if reply.error is not None or bool(reply.values) == request.setting:
-            raise self._wrong(request, f"{bytes(received[:80])!r}, which answers another request")
-        self._took(begin)
-        return reply
-
-    def _took(self, begin: float) -> None:
-        self.counts.exchanges += 1
-        self.counts.latency = time.monotonic() - begin
-
-    def _wrong(self, request: Request, what: str) -> ProtocolError:
-        return ProtocolError(f"{self.link.address}: {request} was answered with {what}")
-
-    async def _stale(self) -> int:
-        """Drop what lies unread; it answers nothing. Gives the number of bytes."""
-        self._replies.reset()
-        try:
-            async with asyncio.timeout(BABBLE):
-                dropped = await self.link.drop()
-        except TimeoutError:
-            raise self._babbles() from None
-        self.counts.stale_bytes += dropped
-        return dropped
-
-    async def _drain(self) -> None:
-        """Wait until the line is quiet.
-
-        Raises:
-            LinkError: it does not become so.
-        """
-        end = time.monotonic() + BABBLE
-        with contextlib.suppress(LinkTimeout):
-            while True:
-                self.counts.stale_bytes += len(await self.link.read(QUIET))
-                if time.monotonic() > end:
-                    raise self._babbles()
-        self._replies.reset()
-
-    def _babbles(self) -> LinkError:
-        return LinkError(f"{self.link.address}: bytes keep coming unasked; is another program on this line?")
-
     async def _recover(self, board: int, silent: bool) -> None:
         """Bring the line in step: quiet, then BDSNUM and BDNAME of this board, or of another if this one is silent.
 
@@ -394,14 +284,11 @@ class Line:
             board: of the request that failed.
             silent: it failed because nothing came.
 
-        Args:
-            board: of the request that failed. silent: it failed because nothing came.
-
         Raises:
             BoardSilent: another board answers, this one does not.
             LinkError: the line stays silent or out of step. It must be closed.
         """
-        self.counts.desyncs += 1
+        self.wire.counts.desyncs += 1
         doubtful, self._doubtful = self._doubtful, None
         if doubtful is not None:
             if doubtful.repeated:
@@ -411,15 +298,15 @@ class Line:
                 self._jobs.put_nowait(doubtful)
         wrong = ""
         for _attempt in range(TRIES):
-            await self._drain()
+            await self.wire.drain()
             if not self.identities:
                 return  # nobody to ask: whoever identifies a board asks BDSNUM first and last
             wrong = ""
-            for known in sorted(self.identities, key=lambda each: each != board):
+            for known in sorted(self.identities, key=lambda each: each != board)[:ASKED]:
                 try:
                     await self._check(known)
                 except LinkTimeout:
-                    await self._drain()
+                    await self.wire.drain()
                     continue
                 except DriverError as error:
                     wrong = str(error)
@@ -436,9 +323,9 @@ class Line:
     async def _check(self, board: int, questions: int = 2) -> None:
         for par, text in list(zip(("BDSNUM", "BDNAME"), self.identities[board], strict=True))[:questions]:
             request = Request(board, par)
-            reply = await self._exchange(request)
+            reply = await self.wire.exchange(request)
             if reply.values != (text,):
-                raise self._wrong(request, f"{';'.join(reply.values)}, expected {text}")
+                raise self.wire.wrong(request, f"{';'.join(reply.values)}, expected {text}")
 
 
 def _ignore(reply: Reply) -> None:
