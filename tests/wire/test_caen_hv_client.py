@@ -8,9 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from drivers.caen_hv.client import Client, ErrorReply, LostReply, NotConfirmed
-from drivers.errors import LinkError, LinkTimeout
+from drivers.errors import DriverError, LinkError, LinkTimeout
 from drivers.link import Address
 
 SERIAL = [("$BD:00,CMD:MON,PAR:BDSNUM", "#BD:00,CMD:OK,VAL:174")]
@@ -233,6 +235,32 @@ def test_what_cannot_be_the_answer_is_not_believed(reply: bytes | None) -> None:
         assert hv.counts.desyncs == 1
 
     play(test, *asked("VMON", GOOD), (QUESTION, reply), *IN_STEP, *asked("VMON", GOOD))
+
+
+PARTS = [b"#BD:00,CMD:OK,VAL:", b"#BD:00,", b"CMD:OK", b",VAL:", b"0700.0", b";", b"\r\n", b"\n", b"VAL:ERR", b"174", b"\xff"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(PARTS), st.binary(max_size=30)), max_size=12).map(b"".join))
+def test_whatever_is_answered_there_is_a_right_value_or_an_error(reply: bytes) -> None:
+    """Fuzzed replies never crash, never hang, never become a value of another form."""
+
+    async def run() -> None:
+        link = Transcript(*OPENING)
+        client = Client(link, timeout=0.01)
+        await client.open()
+        link.left = [(QUESTION, reply), *IN_STEP, *asked("VMON", GOOD)]
+        try:
+            async with asyncio.timeout(10):
+                values = await client.read(0, "VMON")
+        except DriverError as error:
+            assert "10.0.0.5" in str(error)
+        else:
+            assert values == (700.0, 0.0, 0.0, 250.3) or reply.count(b"0700.0") == 4
+        await client.close()
+        assert not link.opened
+
+    asyncio.run(run())
 
 
 def test_a_question_is_asked_twice_and_not_more() -> None:
