@@ -188,12 +188,15 @@ def test_no_value_under_another_name_whatever_happens_to_replies(link: str, faul
                 for par in (faulty, *rightly):
                     with contextlib.suppress(LostReply):
                         assert await hv.read(0, par) == rightly[par], (faulty, par)
-            for par in rightly:
-                assert await hv.read(0, par) == rightly[par]
+            harmless = "split" in fault or "flipped" in fault or fault.get("late_by") == 0.8 * TIMEOUT
+            while True:  # until the second copies have come
+                for par in rightly:
+                    with contextlib.suppress(LostReply):
+                        assert await hv.read(0, par) == rightly[par]
+                if harmless or hv.counts.desyncs:
+                    break
             assert hv.is_open
-            if "split" not in fault and "flipped" not in fault and fault.get("late_by") != 0.8 * TIMEOUT:
-                assert hv.counts.desyncs > 0
-            if "flipped" in fault or "split" in fault:
+            if "split" in fault or "flipped" in fault:
                 assert hv.counts.desyncs == 0
             assert simulator.requests("SET") == []
 
