@@ -77,7 +77,7 @@ class SimulatedChannel:
     @property
     def current(self) -> float:
         """Current now, uA."""
-        return self.volts / self.load * 1e6 + (self.leak if self.volts > 0 else 0.0)
+        return self.volts / max(self.load, 1.0) * 1e6 + (self.leak if self.volts > 0 else 0.0)
 
     def step(self, dt: float, interlock: bool) -> None:
         """Go on by `dt` seconds."""
