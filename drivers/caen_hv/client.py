@@ -411,4 +411,4 @@ def _is_off(stat: int, lost: LostReply | None) -> bool:
 
 
 def _but(lost: LostReply | None) -> str:
-    return f" (the reply was lost: {lost})" if lost is not None else ""
+    return " (a reply was lost)" if lost is not None else ""
