@@ -141,7 +141,8 @@ class SimulatedBoard:
 
     Attributes:
         name, serial, firmware: identity. channels: see `SimulatedChannel`.
-        silent: it does not answer, as if it were not on the line. local: the panel is in LOCAL. interlock: the contact is active. contact: BDILKM. termination: BDTERM.
+        silent: it does not answer, as if it were not on the line.
+        local: the panel is in LOCAL. interlock: the contact is active. contact: BDILKM. termination: BDTERM.
         alarm: further bits of BDALARM (16 power failure, 32 over power, 64 HV clock).
         clips: VSET above MAXV is cut to MAXV instead of refused (it is not known which a real unit does).
         limits: what *MIN, *MAX and *DEC say.
