@@ -16,8 +16,9 @@ import pytest
 from iocs.ca.client import Client, Mask
 from iocs.ca.server import Server
 from iocs.signals import Alarms, Kind, Reading, Refused, Severity, Signal, Status, setpoint
-from tests.fake_ca import FakeServer, double, message
+from tests.fake_ca import FakeServer, double
 from tests.processes import DEADLINE, Process, ca_environment, free_port, random_prefix
+from tests.raw_ca import message
 
 
 @pytest.fixture
@@ -418,7 +419,7 @@ def test_garbage_closes_that_circuit_and_no_other(port, prefix, run, caplog) -> 
             for garbage in (
                 b"GET / HTTP/1.1\r\n\r\n",
                 message(99),
-                message(1, 20, 50, 1, 1, bytes(24)),
+                message(1, bytes(24), 20, 50, 1, 1),
                 bytes([255]) * 99,
             ):
                 connections = bad.connections
@@ -471,14 +472,14 @@ def test_reading_that_is_not_allowed_is_told(port, run) -> None:
             seen = watch(client, "A")
             value = (await seen.until(connected)).value
             subscription = int(value)
-            server.say(message(1, 20, 1, 368, subscription, bytes(24)))
+            server.say(message(1, bytes(24), 20, 1, 368, subscription))
             reading = await seen.until(lambda reading: reading.status is Status.READ_ACCESS)
             assert (reading.value, reading.severity, reading.connected) == (value, Severity.INVALID, True)
             server.say(double(subscription, 6.0))
             reading = await seen.until(lambda reading: reading.value == 6.0)
             assert reading.severity is Severity.NO_ALARM
             server.on_request = lambda request: (
-                message(15, 20, 1, 368, request[4], bytes(24)) if request[0] == 15 else None
+                message(15, bytes(24), 20, 1, 368, request[4]) if request[0] == 15 else None
             )
             with pytest.raises(PermissionError, match="cannot be read: Read access denied"):
                 await client.get("A")
@@ -494,10 +495,10 @@ def test_the_servers_reason_for_a_refusal_is_given(port, run) -> None:
         command, kind, count, first, second, _ = request
         if command != 19:
             return None
-        original = message(4, kind, count, first, 1)
-        reason = message(11, first=1, second=put_fail, payload=original + b"above DRVH\0\0\0\0\0\0")
-        in_place = message(11, second=put_fail, payload=message(19, kind, count, first, second) + b"the box said no\0")
-        reply = message(19, kind, count, put_fail, second)
+        original = message(4, b"", kind, count, first, 1)
+        reason = message(11, original + b"above DRVH\0", first=1, second=put_fail)
+        in_place = message(11, message(19, b"", kind, count, first, second) + b"the box said no\0", second=put_fail)
+        reply = message(19, b"", kind, count, put_fail, second)
         return [reason + reply, in_place, reply][len(refusals)]
 
     refusals: list[str] = []

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import resource
 import socket
 import struct
 import subprocess
@@ -13,8 +14,9 @@ import pytest
 from iocs.ca.server.beacons import Beacons, broadcasts
 from iocs.ca.server.search import LOOPBACK, is_own, siblings
 from iocs.signals import readback
-from tests.ca import HEADER, house
+from tests.house import house, until
 from tests.processes import Process, free_port, random_prefix
+from tests.raw_ca import HEADER
 
 READ = """
 import json, sys, epics
@@ -110,8 +112,8 @@ def test_replies_carry_the_clients_number_and_come_many_to_a_datagram(monkeypatc
 def test_a_client_may_use_the_server_as_its_name_server(monkeypatch):
     async def story():
         async with house(monkeypatch, [readback("X")]) as it, it.raw() as raw:
-            raw.send(6, f"{it.prefix}X\0".encode(), 10, 13, 5, 5)
-            raw.send(6, f"{it.prefix}NONE\0".encode(), 10, 13, 6, 6)
+            raw.say(6, f"{it.prefix}X\0".encode(), 10, 13, 5, 5)
+            raw.say(6, f"{it.prefix}NONE\0".encode(), 10, 13, 6, 6)
             found, missing = await raw.until(6), await raw.until(14)
             assert (found.dtype, found.second, missing.second) == (it.server.port, 5, 6)
             it.post(X=1.5)
@@ -162,5 +164,34 @@ def test_beacons_are_heard_and_start_over_when_pvs_appear(monkeypatch):
                 for _ in range(3):
                     await asyncio.wait_for(loop.sock_recv(repeater, 100), 10)
                 assert loop.time() - began < 0.3
+
+    asyncio.run(story())
+
+
+def test_beacons_start_over_with_no_descriptor_left_in_silence(monkeypatch, caplog):
+    async def story():
+        async with house(monkeypatch, [readback("X")]) as it, it.raw() as client:
+            sid = await client.channel(it.prefix + "X")
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            clients = []
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+                for _ in range(19):  # both ends of a connection are this process's
+                    sock = socket.socket()
+                    clients.append(sock)
+                    sock.setblocking(False)
+                    sock.connect_ex(("127.0.0.1", it.server.port))
+                await until(lambda: it.server.counts.refused, "refusal")
+                it.add(readback("Y"))
+                for _ in range(20):
+                    await client.get(sid)
+                    await asyncio.sleep(0.01)
+                assert it.server.counts.refused < 100 and not caplog.records
+            finally:
+                for sock in clients:
+                    sock.close()
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            async with asyncio.timeout(10), it.raw() as again:
+                assert await again.create(it.prefix + "Y")
 
     asyncio.run(story())
