@@ -1,14 +1,12 @@
 """A process whose PVs count, for clients that misbehave: `python -m tests.system.counting_ioc T: [--rate 100]`.
 
 `PV0` .. `PV99` count up by 1 at each post; `ARRAY` (100,000 float64) begins with its own count, 10 times a second;
-`SET` takes 0 .. 100, `SLOW` the same after half a second, `LATE` after ten; `TEXT` is long text. A number on stdin
-shifts the clock of the posts by so many seconds.
+`SET` takes 0 .. 100, `SLOW` the same after half a second, `LATE` after ten; `TEXT` is long text.
 """
 
 import argparse
 import asyncio
 import resource
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -41,10 +39,9 @@ async def main() -> None:
     if options.descriptors:
         resource.setrlimit(resource.RLIMIT_NOFILE, (options.descriptors, options.descriptors))
     server, prefix = Server(), options.prefix
-    shift = 0.0
 
     def post(values: dict[str, Any]) -> None:
-        server.post(prefix, time.time_ns() + int(shift * 1e9), values)
+        server.post(prefix, time.time_ns(), values)
 
     async def put(name: str, value: Any, by: str) -> None:
         signal = LIMITED[name.removeprefix(prefix)]
@@ -52,14 +49,9 @@ async def main() -> None:
         await asyncio.sleep(SECONDS.get(signal.name, 0))
         post({signal.name: value})
 
-    def listen() -> None:
-        nonlocal shift
-        shift = float(sys.stdin.readline() or 0)
-
     server.serve(prefix, SIGNALS, put)
     post({"SET": 0.0, "SLOW": 0.0, "LATE": 0.0, "TEXT": "a" * 1000})
     await server.start()
-    asyncio.get_running_loop().add_reader(sys.stdin, listen)
     print(f"counting on port {server.port}", flush=True)
     await asyncio.gather(server.wait(), count(post, options.rate))
 

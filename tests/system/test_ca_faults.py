@@ -31,7 +31,7 @@ class Ioc(Process):
 
     def __init__(self, *options: str) -> None:
         self.prefix, self.port = random_prefix(), free_port()
-        arguments = ("tests.system.counting_ioc", self.prefix, *options)
+        arguments = ("tests.system.stepped_clock", "tests.system.counting_ioc", self.prefix, *options)
         super().__init__(*arguments, environment=ca_environment(self.port), stdin=subprocess.PIPE)
         self.line(f"counting on port {self.port}")
 
@@ -400,7 +400,7 @@ def test_a_client_whose_host_died_is_noticed(ioc):
         wait_for(watched_over, "keep-alive on the server's end of a quiet connection", deadline=5)
 
 
-def test_a_clock_step_in_the_posts_stops_nothing(ioc):
+def test_a_clock_step_stops_nothing(ioc):
     def posted_hours_ago(client: RawClient) -> bool:
         seconds = struct.unpack_from(">I", client.until(Command.EVENT_ADD).body, 4)[0] + 631152000
         return time.time() - seconds > 3000
@@ -412,6 +412,17 @@ def test_a_clock_step_in_the_posts_stops_nothing(ioc):
         wait_for(lambda: posted_hours_ago(client), "older time stamp")
         ioc.tell("0")
         wait_for(lambda: not posted_hours_ago(client), "new time stamp")
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_a_clock_step_during_a_put_leaves_its_end_where_it_was(ioc, seconds):
+    with ioc.client() as client:
+        sid = client.channel(ioc.prefix + "SLOW")
+        number, began = client.begin_put(sid, 7.0), time.monotonic()
+        ioc.tell(str(seconds))
+        assert client.put_status(number) == NORMAL
+        assert 0.4 < time.monotonic() - began < 10
+        ioc.tell("0")
 
 
 def test_at_the_file_descriptor_limit_the_server_is_silent_and_recovers():

@@ -61,6 +61,49 @@ def test_a_stuck_client_gets_the_newest_values_later_and_others_lose_nothing(mon
     asyncio.run(story())
 
 
+def test_a_slow_client_of_one_read_a_second_gets_the_newest_and_others_lose_nothing(monkeypatch):
+    """It takes 2 kB a second, of some MB: bad Wi-Fi. `X0` is its own time in ms, to tell how old the news is."""
+    seconds, a_read = 6, 2048
+
+    async def story():
+        async with house(monkeypatch, X) as it, it.raw() as good, stuck(it) as slow:
+            names, step, seen = [x.name for x in X], 0, 0
+            it.server.post(it.prefix, time.time_ns(), dict.fromkeys(names, 0.0))
+            for raw in (good, slow):
+                for place, name in enumerate(names):
+                    raw.subscribe(await raw.create(it.prefix + name, place), place)
+            await good.events()
+            buffer, newest, ages = bytearray(), {}, []
+            loop, before = asyncio.get_running_loop(), memory()
+            began = read_at = loop.time()
+            while loop.time() < began + seconds or len(ages) < seconds:
+                step += 1
+                it.server.post(it.prefix, time.time_ns(), dict.fromkeys(names, float(step)))
+                if step % 10 == 0:
+                    seen += len(await good.events())
+                await asyncio.sleep(0.002)
+                if loop.time() >= read_at + 1:
+                    read_at = loop.time()
+                    buffer += slow.client.socket.recv(a_read)
+                    for event in messages(buffer):
+                        if event.command == Command.EVENT_ADD:
+                            assert event.double >= newest.get(event.second, 0), "older news after newer"
+                            newest[event.second] = event.double
+                    ages.append(step - max(newest.values(), default=0))
+            seen += len(await good.events())
+            assert seen == step * len(X), "another client lost updates"
+            assert memory() - before < 5_000_000
+            (client,) = (each for each in it.server.clients() if each.dropped)
+            assert client.backlog <= len(X)
+            assert len(ages) >= seconds
+            # it catches up with what was sent to it before, which is bounded, and then has the newest of each
+            while set(newest.values()) != {float(step)} or len(newest) < len(X):
+                event = await slow.until(Command.EVENT_ADD)
+                newest[event.second] = event.double
+
+    asyncio.run(story())
+
+
 def test_a_stalled_archiver_loses_no_row_for_some_seconds(monkeypatch):
     async def story():
         async with house(monkeypatch, [ROW]) as it, stuck(it) as slow:

@@ -4,7 +4,6 @@
 """
 
 import os
-import subprocess
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -199,7 +198,7 @@ class Crowd(RuleBasedStateMachine):
 def test_any_order_of_messages():
     prefix, port = random_prefix(), free_port()
     arguments = ("tests.system.counting_ioc", prefix, "--rate", "50")
-    with Process(*arguments, environment=ca_environment(port), stdin=subprocess.PIPE) as ioc:
+    with Process(*arguments, environment=ca_environment(port)) as ioc:
         ioc.line(f"counting on port {port}")
         with Witness(port, [f"{prefix}PV{number}" for number in range(10)]) as witness:
             witness.more(100)
