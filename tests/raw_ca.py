@@ -159,12 +159,13 @@ def messages(buffer: bytearray) -> Iterator[Message]:
 
 
 class RawClient:
-    """One TCP connection to a server at 127.0.0.1. Whatever waits fails with TimeoutError after the deadline.
+    """One TCP connection to a server. Whatever waits fails with TimeoutError after the deadline.
 
     Args:
         port: of the server.
         address: this host's, from which to come.
         user: whom to claim to be.
+        server: its address.
         greet: begin as a client should; without, the first message is the caller's.
         receive_buffer: bytes that the kernel takes while nobody reads; None for its own default.
 
@@ -178,6 +179,7 @@ class RawClient:
         address: str = "127.0.0.1",
         user: str = "nobody",
         *,
+        server: str = "127.0.0.1",
         greet: bool = True,
         receive_buffer: int | None = None,
     ) -> None:
@@ -191,7 +193,7 @@ class RawClient:
         self._numbers = itertools.count(1)
         try:
             self.socket.bind((address, 0))
-            self.socket.connect(("127.0.0.1", port))
+            self.socket.connect((server, port))
             self.port = self.socket.getsockname()[1]
             self.peer = f"{address}:{self.port}"
             if greet:
@@ -230,15 +232,25 @@ class RawClient:
         end = time.monotonic() + deadline
         while not self._received:
             self.socket.settimeout(max(end - time.monotonic(), 1e-3))
-            try:
-                data = self.socket.recv(1 << 18)
-            except ConnectionError:
+            if not self._read():
                 return None
-            if not data:
-                return None
-            self._buffer += data
-            self._received.extend(messages(self._buffer))
         return self._received.popleft()
+
+    def receive_once(self) -> list[Message]:
+        """Give the messages that one read of the socket brings."""
+        self._read()
+        received = list(self._received)
+        self._received.clear()
+        return received
+
+    def _read(self) -> bool:
+        try:
+            data = self.socket.recv(1 << 18)
+        except ConnectionError:
+            return False
+        self._buffer += data
+        self._received.extend(messages(self._buffer))
+        return bool(data)
 
     def until(
         self, *commands: int, where: Callable[[Message], object] = lambda _: True, deadline: float = DEADLINE
