@@ -49,6 +49,10 @@ class FakeServer:
         """Send bytes on the newest connection."""
         self._writers[-1].write(data)
 
+    def drop(self) -> None:
+        """Close the newest connection, after what was said on it."""
+        self._writers[-1].close()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.append(writer)
@@ -60,16 +64,16 @@ class FakeServer:
                 payload = await reader.readexactly(request[1])
                 if not self.mute:
                     self.heard.append(request[0])
-                    writer.write(self._answer((request[0], *request[2:], payload)))
+                    asked = (request[0], *request[2:], payload)
+                    answer = self.on_request(asked)
+                    writer.write(self.answer(asked) if answer is None else answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
 
-    def _answer(self, request: tuple) -> bytes:
-        answer = self.on_request(request)
-        if answer is not None:
-            return answer
+    def answer(self, request: tuple) -> bytes:
+        """Give what a good server says."""
         command, kind, count, first, second, _ = request
         if command == 18:
             return message(22, first=first, second=3) + message(18, b"", 6, 1, first, first)
