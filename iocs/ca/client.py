@@ -16,7 +16,8 @@ from typing import Any, Self
 
 import caproto as ca
 
-from iocs.ca.circuit import Channel, Circuit, Lost
+from iocs.ca.channel import Channel, Lost
+from iocs.ca.circuit import Circuit
 from iocs.ca.metadata import Metadata, read_metadata, wire_value
 from iocs.ca.pv import NOTHING, Mask, Pv, Watch
 from iocs.ca.search import Address, Search

@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import IntFlag
 from typing import Protocol
 
-from iocs.ca.circuit import Channel
+from iocs.ca.channel import Channel
 from iocs.ca.search import Sought
 from iocs.ca.updates import TIME
 from iocs.signals import Reading, Severity, Status
