@@ -1,7 +1,7 @@
 """A process whose PVs count, for clients that misbehave: `python -m tests.system.counting_ioc T: [--rate 100]`.
 
 `PV0` .. `PV99` count up by 1 at each post; `ARRAY` (100,000 float64) begins with its own count, 10 times a second;
-`SET` takes 0 .. 100, `SLOW` the same after half a second, `LATE` after ten; `TEXT` is long text.
+`SET` takes 0 .. 100, `SLOW` and `FLOODED` the same after half a second, `LATE` after ten; `TEXT` is long text.
 """
 
 import argparse
@@ -23,10 +23,11 @@ SIGNALS = [
     Signal("ARRAY", unit="V", count=ARRAY),
     setpoint("SET", "V", limits=(0, 100)),
     setpoint("SLOW", "V", limits=(0, 100)),
+    setpoint("FLOODED", "V", limits=(0, 100)),
     setpoint("LATE", "V", limits=(0, 100)),
     readback("TEXT", type=Kind.TEXT),
 ]
-SECONDS = {"SLOW": 0.5, "LATE": 10.0}  # that a put takes
+SECONDS = {"SLOW": 0.5, "FLOODED": 0.5, "LATE": 10.0}  # that a put takes
 LIMITED = {signal.name: signal for signal in SIGNALS if signal.writable}
 
 
@@ -50,7 +51,7 @@ async def main() -> None:
         post({signal.name: value})
 
     server.serve(prefix, SIGNALS, put)
-    post({"SET": 0.0, "SLOW": 0.0, "LATE": 0.0, "TEXT": "a" * 1000})
+    post({"SET": 0.0, "SLOW": 0.0, "FLOODED": 0.0, "LATE": 0.0, "TEXT": "a" * 1000})
     await server.start()
     print(f"counting on port {server.port}", flush=True)
     await asyncio.gather(server.wait(), count(post, options.rate))

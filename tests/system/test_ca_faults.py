@@ -287,7 +287,7 @@ def test_a_put_to_a_readback_is_refused(ioc):
 
 def test_puts_without_end_to_a_slow_pv_hold_nobody_up(ioc):
     with ioc.client() as hostile:
-        sid = hostile.channel(ioc.prefix + "SLOW")
+        sid = hostile.channel(ioc.prefix + "FLOODED")
         hostile.send_as_much_as_goes(b"".join(raw_ca.put(sid, 1.0, ioid=ioid) for ioid in range(20_000)))
         ioc.beside.more(1000)
 
