@@ -13,6 +13,7 @@ from typing import Any
 
 from drivers.caen_hv.client import BoardSilent, Client, LostReply, Priority, Unit
 from drivers.errors import DeviceError, DriverError, LinkError
+from iocs.ca.server import ASKED
 from iocs.config import Finding
 from iocs.device import Device, Place
 from iocs.hv import signals as declared
@@ -74,7 +75,8 @@ class HV(Device):
         self._supply = Client(settings.link, tuple(settings.boards), settings.timeout)
         self._channels: dict[tuple[int, int], ChannelState] = {}
         self._places: dict[str, tuple[int, int | None, str]] = {}
-        self._offs: dict[str, int] = {}  # how often each channel was switched off; "" = all of them
+        self._off_at: dict[str, float] = {}  # when each channel was switched off last; "" = all of them
+        self._session_at = 0.0  # when the unit was found last
         self._news: dict[str, Any] = {}  # values that wait for the next post
         self._due: dict[tuple[int, str], float] = {}  # when a setting is to be read again
         self._unread: set[int] = set()  # boards whose settings are to be read before anything is posted
@@ -103,6 +105,7 @@ class HV(Device):
         """Open the one session, identify, read everything, then poll."""
         units = await self._supply.open()
         try:
+            self._session_at = time.monotonic()
             self._identify(units)
             for channel in self._channels.values():
                 channel.interrupted()
@@ -153,6 +156,7 @@ class HV(Device):
                 self._unread.update(self._supply.units)
             if board in self._unread:
                 self._unread.discard(board)
+                self._news |= self._standing(board)
                 for par in (*OFTEN, *SELDOM):
                     await self._read_setting(board, par)
             bad = [value for value in read.values() if isinstance(value, Bad)]
@@ -238,9 +242,8 @@ class HV(Device):
         self.reshape(to_plain(boards))
         self._shown.clear()
         self._build(boards)
-        for board, unit in units.items():
+        for board in units:
             self._orders.take_spans(board)
-            self._news |= identity_values(self.settings.head(board), _shape_of(unit), self._before.get(board))
         for board in self.settings.boards:
             if board not in units:
                 self._board_lost(board, f"{self.settings.link}: board {board} does not answer")
@@ -267,12 +270,19 @@ class HV(Device):
             for name in self._signals:
                 if name.startswith(channel.place):
                     self._places[name] = (board, number, name.removeprefix(channel.place))
-        own = [channel.own() for channel in self._channels.values()]
-        self._server.post(
-            self.prefix,
-            time.time_ns(),
-            {name: value for told in own for name, value in told.items()} | {"READONLY": self.readonly, "ALLOFF": 0},
-        )
+        told = [self._standing(board.board) for board in boards]
+        self._server.post(self.prefix, time.time_ns(), {name: value for each in told for name, value in each.items()})
+
+    def _standing(self, board: int) -> dict[str, Any]:
+        """Give what is told once a session: who the board is, and what is ours and not the unit's."""
+        told: dict[str, Any] = {"READONLY": self.readonly, "ALLOFF": 0}
+        for (of, _), channel in self._channels.items():
+            if of == board:
+                told |= channel.own()
+        if board in self._supply.units:
+            unit = _shape_of(self._supply.units[board])
+            told |= identity_values(self.settings.head(board), unit, self._before.get(board))
+        return told
 
     def _show_limits(self) -> None:
         """Have DRVL and DRVH say what may be put now: MAXV and the experts' ceilings move it."""
@@ -330,18 +340,19 @@ class HV(Device):
 
     async def in_turn(self, signal: Signal, value: Any, by: str) -> Any:
         """Puts are serial, but switching off waits for none; what waited for its turn meanwhile is refused."""
-        if signal.name == "ENABLE":
-            return await super().in_turn(signal, value, by)
         place = self._place(signal.name)
         if self.urgent(signal, value):
-            self._offs[place] = self._offs.get(place, 0) + 1
+            self._off_at[place] = time.monotonic()
+            if self._supply.is_open and self._enabled.is_set():  # also to a unit that is late and counts as lost
+                return await self.put(signal, value, by)
+            return await self.carry_out(signal, value, by)
+        if signal.name == "ENABLE":
             return await super().in_turn(signal, value, by)
-        asked = self._offs.get(place), self._offs.get("")
-        session = self._session
+        asked = ASKED.get(time.monotonic())
         async with self._putting:
-            if asked != (self._offs.get(place), self._offs.get("")):
+            if max(self._off_at.get(place, 0.0), self._off_at.get("", 0.0)) >= asked:
                 raise Refused("switched off while this put waited for its turn; put it again if it is still wanted")
-            if session is not self._session:
+            if self._session_at >= asked:
                 raise Refused("the unit was lost while this put waited; put it again if it is still wanted")
             return await self.carry_out(signal, value, by)
 
