@@ -3,7 +3,6 @@
 Nothing is written unasked, at no start and at no reconnect: the unit is the truth, and is read.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Iterator
@@ -11,28 +10,24 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from drivers.caen_hv.client import BoardSilent, Client, LostReply, Priority, Unit
-from drivers.errors import DeviceError, DriverError, LinkError
+from drivers.caen_hv.client import BoardSilent, Client, Unit
+from drivers.errors import DeviceError, LinkError
 from iocs.ca.server import ASKED
 from iocs.config import Finding
 from iocs.device import Device, Place
 from iocs.hv import signals as declared
 from iocs.hv.channel import ChannelState
 from iocs.hv.expect import compare
+from iocs.hv.polling import OF_CHANNELS, Polls
 from iocs.hv.puts import Puts, spans
 from iocs.hv.settings import HvSettings
 from iocs.hv.shape import BoardShape, from_plain, to_plain
-from iocs.hv.unit import board_values, identity_values
+from iocs.hv.unit import identity_values
 from iocs.signals import Bad, Direction, Refused, Signal, Status
 from iocs.simulation import simulator
 
 log = logging.getLogger(__name__)
 
-OF_CHANNELS = ("VSET", "ISET", "MAXV", "RUP", "RDW", "TRIP", "PDWN", "IMRANGE", "POL")
-OFTEN = ("BDCTR", "BDILK", "VSET", "ISET", "IMRANGE")  # the others once a minute
-SELDOM = ("MAXV", "RUP", "RDW", "TRIP", "PDWN", "POL", "BDILKM")
-SELDOM_PERIOD = 60.0  # s
-BUSY = 30.0  # s of faster polling after a put
 SEEK_PERIOD = 10.0  # s between attempts to find a board that is silent
 
 
@@ -77,13 +72,9 @@ class HV(Device):
         self._places: dict[str, tuple[int, int | None, str]] = {}
         self._off_at: dict[str, float] = {}  # when each channel was switched off last; "" = all of them
         self._session_at = 0.0  # when the unit was found last
-        self._news: dict[str, Any] = {}  # values that wait for the next post
-        self._due: dict[tuple[int, str], float] = {}  # when a setting is to be read again
         self._unread: set[int] = set()  # boards whose settings are to be read before anything is posted
         self._shown: dict[str, tuple[float, float]] = {}  # limits that PVs show, where they are not the signals' own
-        self._busy_until = 0.0
-        self._cycle = 0.0  # s that the last poll took
-        self._wake = asyncio.Event()
+        self._polls = Polls(settings, self._supply, self._channels)
         super().__init__(settings, place)
         self._orders = Puts(self._supply, self._channels, self._news_at_once)
         self._before = {board.board: board for board in from_plain(self.shape)}
@@ -92,7 +83,7 @@ class HV(Device):
     @property
     def lost_after(self) -> float:
         """Two polls: a reading that is missed is asked for again within the second one."""
-        return self.settings.lost_after or 2 * max(self.settings.poll, self._cycle)
+        return self.settings.lost_after or 2 * max(self.settings.poll, self._polls.cycle)
 
     @property
     def readonly(self) -> bool:
@@ -102,7 +93,7 @@ class HV(Device):
     # Polling
 
     async def run(self) -> None:
-        """Open the one session, identify, read everything, then poll."""
+        """Open the one session, identify, then poll. Only MON is sent."""
         units = await self._supply.open()
         try:
             self._session_at = time.monotonic()
@@ -114,116 +105,36 @@ class HV(Device):
             while True:
                 begin = time.monotonic()
                 await self._read_outputs()
-                self._cycle = time.monotonic() - begin
+                self._polls.cycle = time.monotonic() - begin
                 if begin >= seek_at and len(self._supply.units) < len(self.settings.boards):
                     await self._seek()
                     seek_at = time.monotonic() + SEEK_PERIOD
-                await self._read_settings(begin)
+                await self._polls.settings(begin)
                 self._show_limits()
-                await self._wait(begin)
+                await self._polls.wait(begin)
         finally:
             await self._supply.close()
 
-    async def _wait(self, begin: float) -> None:
-        """Wait for the next poll: soon while something ramps or has just been put."""
-        busy = time.monotonic() < self._busy_until or any(channel.ramping for channel in self._channels.values())
-        period = min(self.settings.poll, self.settings.poll_ramping) if busy else self.settings.poll
-        left = begin + period - time.monotonic()
-        if left <= 0 or self._wake.is_set():
-            self._wake.clear()
-            await asyncio.sleep(0)
-            return
-        try:
-            async with asyncio.timeout(left):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()
-
     async def _read_outputs(self) -> None:
-        """Read VMON, IMON, BDALARM and STAT of every board, and post them with what else is new.
-
-        STAT is the last one: a channel that is switched meanwhile must not be told back.
-        """
-        for board in self.settings.boards:
-            if board not in self._supply.units:
-                continue
-            time_ns = time.time_ns()
-            read = {par: await self._group(board, par) for par in ("VMON", "IMON", "BDALARM", "STAT")}
-            if board not in self._supply.units:
-                continue
-            if not self.online:  # it was silent and answers again
-                self._unread.update(self._supply.units)
-            if board in self._unread:
-                self._unread.discard(board)
-                self._news |= self._standing(board)
-                for par in (*OFTEN, *SELDOM):
-                    await self._read_setting(board, par)
-            bad = [value for value in read.values() if isinstance(value, Bad)]
-            if len(bad) == len(read):
-                self._board_lost(board, bad[0].reason)
-                continue
-            now = time.monotonic()
-            values: dict[str, Any] = {}
-            for (of, number), channel in self._channels.items():
-                if of == board:
-                    told, tripped = channel.take(
-                        now, time_ns, *(_one(read[par], number) for par in ("STAT", "VMON", "IMON"))
-                    )
-                    values |= told
-                    if tripped:
-                        self._tripped(channel)
-            count = len(self._supply.units[board].limits)
-            values |= board_values(self.settings.head(board), count, {"BDALARM": _one(read["BDALARM"], 0)})
-            counts = self._supply.counts
-            values |= {"LATENCY": counts.latency * 1e3, "TIMEOUTS": counts.timeouts, "DESYNCS": counts.desyncs}
-            news, self._news = self._news, {}
-            self.post(time_ns, news | values)
-
-    async def _read_settings(self, begin: float) -> None:
-        """Read of the settings what is due, as long as the next reading of the outputs need not wait; at least one."""
-        end = begin + min(self.settings.poll, self.settings.poll_ramping)
-        for board, par in sorted(self._due, key=self._due.__getitem__):
-            if self._due[board, par] > time.monotonic():
-                return
-            await self._read_setting(board, par)
-            if time.monotonic() >= end:
-                return
-
-    async def _read_setting(self, board: int, par: str) -> None:
-        if board not in self._supply.units:
-            self._due.pop((board, par), None)
-            return
-        read = await self._group(board, par, Priority.SLOW)
-        now = time.monotonic()
-        self._due[board, par] = now + (self.settings.poll_settings if par in OFTEN else SELDOM_PERIOD)
-        if par in OF_CHANNELS:
-            for (of, number), channel in self._channels.items():
-                if of == board:
-                    self._news |= channel.take_settings({par: _one(read, number)}, now)
-        elif board in self._supply.units:
-            count = len(self._supply.units[board].limits)
-            self._news |= board_values(self.settings.head(board), count, {par: _one(read, 0)})
-
-    async def _group(self, board: int, par: str, priority: Priority = Priority.FAST) -> tuple[Any, ...] | Bad:
-        """Read one parameter of a board; what one reply was lost of is Bad, and the polling goes on.
-
-        Raises:
-            DriverError: the link is lost, or no board is left.
-        """
-        try:
-            return await self._supply.read(board, par, priority)
-        except BoardSilent as error:
-            self._board_lost(board, str(error))
-            if not self._supply.units:
-                raise
-            return Bad(str(error), status=Status.COMM)
-        except LostReply as error:
-            return Bad(str(error), status=Status.TIMEOUT)
-        except LinkError:
-            raise
-        except DriverError as error:
-            return Bad(str(error))
+        """Read and post the outputs of every board that answers."""
+        for board in tuple(self._supply.units):
+            posted = False
+            while not posted:
+                if not self.online:  # it was silent and answers again
+                    self._unread.update(self._supply.units)
+                anew = board in self._unread
+                read = await self._polls.outputs(board, everything=anew)
+                if isinstance(read, Bad):
+                    self._board_lost(board, read.reason)
+                    break
+                for channel in read.tripped:
+                    self._tripped(channel)
+                posted = anew or self.online  # else it was lost while this was read: everything again
+                if posted:
+                    self._unread.discard(board)
+                    self.post(read.time_ns, (self._standing(board) if anew else {}) | read.values)
+        if not self._supply.units:
+            raise LinkError(f"{self.settings.link}: no board answers")
 
     # Identity and shape
 
@@ -327,7 +238,7 @@ class HV(Device):
     def _tripped(self, channel: ChannelState) -> None:
         trip = channel.latch.trip
         log.error("%s has tripped: %s", channel.place[:-1], trip.cause if trip else "")
-        self._busy_until = time.monotonic() + BUSY
+        self._polls.hurry()
         self._remember()
 
     def _remember(self) -> None:
@@ -379,8 +290,7 @@ class HV(Device):
             return await self._send(board, number, name, value)
         finally:
             self._show_limits()
-            self._busy_until = time.monotonic() + BUSY
-            self._wake.set()
+            self._polls.hurry()
 
     async def _send(self, board: int, number: int | None, name: str, value: Any) -> Any:
         if name == "ALLOFF":
@@ -411,12 +321,9 @@ class HV(Device):
 
     def _news_at_once(self, told: dict[str, Any]) -> None:
         """Post what the unit has just confirmed. Columns of the row wait for the next reading."""
+        self._polls.forget(told)
         columns = {name for name, signal in self._signals.items() if signal.row}
         self.post(time.time_ns(), {name: value for name, value in told.items() if name not in columns})
-
-
-def _one(read: tuple[Any, ...] | Bad, number: int) -> Any:
-    return read if isinstance(read, Bad) else read[number]
 
 
 def _shape_of(unit: Unit) -> BoardShape:
