@@ -96,23 +96,16 @@ def test_a_local_unit_is_not_written_to_and_the_reason_is_told(lab):
     assert lab.hv("CH0:VSET_RBV") == 10
 
 
-@pytest.mark.parametrize(
-    ("state", "why"),
-    [
+def test_what_keeps_a_channel_off(lab):
+    start(lab)
+    for state, why in (
         ({"disabled": True}, "front switch is off"),
-        ({"forced": 1 << 11}, "killed"),
-        ({"vset": 1500.0}, "put VSET first"),
-    ],
-)
-def test_what_keeps_a_channel_off(lab, state, why):
-    start(lab)
-    lab.say(channel={"number": 0, **state})
-    lab.refused("CH0:ON", 1, why)
-
-
-def test_an_interlock_keeps_channels_off(lab):
-    start(lab)
-    lab.say(board={"interlock": True})
+        ({"disabled": False, "forced": 1 << 11}, "killed"),
+        ({"forced": 0, "vset": 1500.0}, "put VSET first"),
+    ):
+        lab.say(channel={"number": 0, **state})
+        lab.refused("CH0:ON", 1, why)
+    lab.say(channel={"number": 0, "vset": 0.0}, board={"interlock": True})
     lab.refused("CH0:ON", 1, "the unit's interlock is active")
 
 
