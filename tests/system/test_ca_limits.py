@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import os
+import re
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from iocs.ca.server import Limits
 from iocs.signals import readback, setpoint
 from tests.house import House, house, until
-from tests.raw_ca import NORMAL, PUTFAIL, VERSION, Command, Type, get, put, unsubscribe
+from tests.raw_ca import NORMAL, PUTFAIL, VERSION, Command, RawClient, Type, get, put, unsubscribe
+from tests.thermostat_lab import Lab
 
 X = readback("X")
 ROW = readback("ROW", count=4096, queued=True)
@@ -65,6 +67,16 @@ def test_a_connection_that_does_not_greet_is_closed_and_counted(monkeypatch, cap
             assert len(it.server.clients()) == 1
 
     asyncio.run(story())
+
+
+def test_the_site_file_says_how_much(tmp_path):
+    with Lab(tmp_path) as lab, ExitStack() as stack:
+        lab.site(rest="[access]\nmax_clients = 5\ngreeting_seconds = 0.5\n")
+        port = int(re.search(r"port (\d+)", lab.ioc().line("serving"))[1])
+        clients = [stack.enter_context(RawClient(port, address="127.0.0.9", greet=False)) for _ in range(4)]
+        assert all(client.closed() for client in clients)  # two of them at once, as half of five are two
+        lab.wait("IOC:TURNED_AWAY", 2)
+        lab.wait("IOC:CLOSED", 2)
 
 
 LIBCA_IDLE = """
