@@ -394,9 +394,9 @@ def test_a_server_that_always_breaks_is_left_in_peace_and_in_few_lines(port, run
         async with FakeServer() as server, Client(server.address) as client:
             server.on_request = lambda request: os.urandom(16) if request[0] == 18 else None
             seen = [watch(client, f"A{number}") for number in range(100)]
-            await until(lambda: server.connections == 5, "fifth attempt")
+            await until(lambda: server.connections >= 5, "fifth attempt")
             began = time.monotonic()
-            await until(lambda: server.connections == 7, "seventh attempt")
+            await until(lambda: server.connections >= 7, "seventh attempt")
             assert time.monotonic() - began > 1, "a storm of connections"
             server.on_request = lambda request: None
             for one in seen:
