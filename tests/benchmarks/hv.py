@@ -29,9 +29,8 @@ def polling(lab: HvLab, seconds: float) -> None:
     readings = asked.count("VMON")
     fast = sum(par in FAST for par in asked)
     print(f"exchanges for one reading of VMON, IMON, STAT of 4 channels and BDALARM: {fast / readings:.2f}")
-    print(
-        f"  the scripts: {SCRIPT_CALLS} library calls for VMON, IMON, VSET, ISET: {SCRIPT_CALLS * readings / fast:.1f} x"
-    )
+    more = SCRIPT_CALLS * readings / fast
+    print(f"  the scripts: {SCRIPT_CALLS} library calls for VMON, IMON, VSET, ISET: {more:.1f} x")
     print(f"all exchanges, with the settings now and then: {len(asked) / readings:.2f} a reading")
 
 
