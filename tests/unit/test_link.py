@@ -3,7 +3,6 @@ import gc
 import os
 import selectors
 import socket
-import string
 import warnings
 
 import pytest
@@ -11,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.errors import LinkError, LinkTimeout, ProtocolError
-from drivers.link import Address, Backoff, TcpLink, make_link, parse_address
+from drivers.link import Address, Backoff, make_link, parse_address
+from drivers.tcp_link import TcpLink
 
 # addresses
 
@@ -20,22 +20,37 @@ hosts = (
     | st.ip_addresses(v=4).map(str)
     | st.ip_addresses().map(str)
 )
-words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+paths = st.from_regex(r"\A(/[A-Za-z0-9_.:+@%-]{1,12}){1,4}\Z")
+line_options = st.fixed_dictionaries(
+    {},
+    optional={
+        "baud": st.integers(1, 99_999_999).map(str),
+        "frame": st.sampled_from(["8N1", "7E1", "8O2", "5M1.5", "6S1"]),
+        "xonxoff": st.sampled_from(["on", "off"]),
+        "dtr": st.sampled_from(["keep", "on", "off", "hupcl-off"]),
+    },
+)
+addresses = st.builds(lambda host, port: Address("tcp", host, port), hosts, st.integers(1, 65535)) | st.builds(
+    lambda path, options: Address("serial", path=path, options=options), paths, line_options
+)
 
 
-@given(hosts, st.integers(1, 65535), st.dictionaries(words, st.text(string.printable, max_size=8), max_size=3))
-def test_an_address_survives_being_written(host, port, options):
-    address = parse_address(str(Address("tcp", host, port, options)))
-    assert (address.scheme, address.host, address.port, dict(address.options)) == ("tcp", host, port, options)
-    assert parse_address(str(address)) == address and hash(parse_address(str(address))) == hash(address)
+@given(addresses)
+def test_an_address_survives_being_written(address):
+    read = parse_address(str(address))
+    assert read == address and hash(read) == hash(address)
+    assert dict(read.options) == dict(address.options)
 
 
 def test_address_syntax():
     assert parse_address("tcp://box", 4712) == Address("tcp", "box", 4712)
     assert parse_address("tcp://box:1", 4712).port == 1
-    address = parse_address("tcp://[fe80::1%eth0]:5?baud=115200&parity=")
-    assert (address.host, address.port, dict(address.options)) == ("fe80::1%eth0", 5, {"baud": "115200", "parity": ""})
+    address = parse_address("tcp://[fe80::1%eth0]:5")
+    assert (address.host, address.port) == ("fe80::1%eth0", 5)
     assert str(parse_address("tcp://[::1]:5")) == "tcp://[::1]:5"
+    port = parse_address("serial:///dev/serial/by-path/pci-0000:00:14.0-usb-0:2:1.0?baud=115200&dtr=hupcl-off", 4712)
+    assert port.path == "/dev/serial/by-path/pci-0000:00:14.0-usb-0:2:1.0"
+    assert (port.host, port.port, dict(port.options)) == ("", None, {"baud": "115200", "dtr": "hupcl-off"})
 
 
 @pytest.mark.parametrize(
@@ -43,16 +58,28 @@ def test_address_syntax():
     [
         ("192.168.0.20:4712", "is not an address"),
         ("tcp:192.168.0.20:4712", "is not an address"),
-        ("tcp://", "is not an address"),
+        ("tcp://", "is not an address of the kind 'tcp': write for example tcp://"),
         ("tcp://a b:1", "is not an address"),
         ("tcp://a:b", "is not an address"),
         ("tcp://::1:5", "is not an address"),
-        ("tcp://host:1/path", "is not an address"),
+        ("tcp://host:1/path", "is not an address of the kind 'tcp'"),
         ("", "is not an address"),
-        ("ftp://host:1", "'ftp' are not known here; known: tcp"),
+        ("ftp://host:1", "'ftp' are not known here; known: tcp, serial"),
         ("tcp://host", "has no port"),
         ("tcp://host:0", "not within 1..65535"),
         ("tcp://host:65536", "not within 1..65535"),
+        ("tcp://host:1?baud=9600", "there is no option 'baud'; tcp:// has none"),
+        ("serial://ttyACM0", "is not an address of the kind 'serial': write for example serial:///dev/"),
+        ("serial://host/dev/ttyACM0", "is not an address of the kind 'serial'"),
+        ("serial://:5/dev/ttyACM0", "is not an address of the kind 'serial'"),
+        ("serial:///dev/ttyACM0?bauds=9600", "there is no option 'bauds'; known: baud, frame, xonxoff, dtr"),
+        ("serial:///dev/ttyACM0?baud", "option baud cannot be ''; it may be: bits per second"),
+        ("serial:///dev/ttyACM0?baud=fast", "option baud cannot be 'fast'; it may be: bits per second"),
+        ("serial:///dev/ttyACM0?baud=0", "option baud cannot be '0'"),
+        ("serial:///dev/ttyACM0?frame=9N1", "option frame cannot be '9N1'; it may be: data bits 5 to 8.*8N1"),
+        ("serial:///dev/ttyACM0?xonxoff=yes", "option xonxoff cannot be 'yes'; it may be: on, off"),
+        ("serial:///dev/ttyACM0?dtr=hupcl", "option dtr cannot be 'hupcl'; it may be: keep, on, off, hupcl-off"),
+        ("serial:///dev/ttyACM0?baud=9600&baud=9600", "option baud is given twice"),
     ],
 )
 def test_what_is_no_address_is_refused_with_an_example(text, why):
@@ -85,9 +112,9 @@ class Peer:
 
     def until_arrived(self):
         """Wait until what was said lies in the link's socket; the event loop has not seen it."""
-        assert self.link._writer is not None
+        assert self.link._fd is not None
         with selectors.DefaultSelector() as selector:
-            selector.register(self.link._writer.get_extra_info("socket").fileno(), selectors.EVENT_READ)
+            selector.register(self.link._fd, selectors.EVENT_READ)
             assert selector.select(5)
 
     async def hears(self, count):
