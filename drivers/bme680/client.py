@@ -48,6 +48,11 @@ class Client:
             frozen_after=frozen_after,
         )
 
+    @property
+    def format(self) -> Format:
+        """What the board speaks; before its first line, what it most probably does."""
+        return self._session.formats[0]
+
     def pace(self, period: float, lost_after: float) -> None:
         """Ask once in `period` seconds from now on; the board is lost after `lost_after` without a reading."""
         self._session.period = period
