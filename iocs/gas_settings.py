@@ -104,10 +104,10 @@ class GasSettings(DeviceSettings):
     period: float = Field(10.0, ge=0.05, le=3600, description="Seconds from reading to reading at the start: PERIOD.")
     timeout: float = Field(1.0, gt=0, le=60, description="Seconds for an answer.")
     boot: float = Field(2.5, ge=0, le=60, description="Seconds that the board may need after its line was opened.")
-    warmup: float = Field(1800.0, ge=0, description="Seconds after power-up in which the gas resistance settles.")
+    warmup: FiniteFloat = Field(1800.0, ge=0, description="Seconds after power-up in which the gas resistance settles.")
     frozen_after: int = Field(20, ge=0, description="Equal readings after which the values are in doubt; 0 = never.")
-    reference_temperature: float = Field(20.0, gt=-273.15, description="degC at which DENSITY is 1.")
-    reference_pressure: float = Field(1013.25, gt=0, description="hPa at which DENSITY is 1.")
+    reference_temperature: FiniteFloat = Field(20.0, gt=-273.15, description="degC at which DENSITY is 1.")
+    reference_pressure: FiniteFloat = Field(1013.25, gt=0, description="hPa at which DENSITY is 1.")
 
     @field_validator("link")
     @classmethod

@@ -100,12 +100,12 @@ LINK = (
     readback("TIMEOUTS", type=int, group="Link", doc="Requests without a usable answer"),
     readback("TROUBLES", type=int, group="Link", doc="Times that the sensor had trouble"),
     readback("SPIKES", type=int, group="Link", doc="Values held until a second confirmed"),
-    readback("NOVALUES", type=int, group="Link", doc="Values absent from readings (nan, heater)"),
+    readback("NOVALUES", type=int, group="Link", doc="Values that readings lacked (nan, heater)"),
     readback("REFUSED", type=int, group="Link", doc="Lines that were refused"),
     *(readback(f"REFUSED:{reason}", type=int, group="Link", doc=doc) for reason, doc in _REASONS.items()),
     readback("LASTBAD", type=str, group="Link", doc="Last line that was refused, and why"),
 )
-MISSED = readback("MISSED", type=int, group="Link", doc="Lines that the board sent and that are lost")
+MISSED = readback("MISSED", type=int, group="Link", doc="Lines sent by the board that got lost")
 UPTIME = readback("UPTIME", "s", precision=0, group="Link", doc="Time since the board was reset")
 RESTARTS = readback("RESTARTS", type=int, group="Link", doc="Times that the board was reset")
 
