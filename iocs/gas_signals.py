@@ -100,7 +100,7 @@ LINK = (
     readback("TIMEOUTS", type=int, group="Link", doc="Requests without a usable answer"),
     readback("TROUBLES", type=int, group="Link", doc="Times that the sensor had trouble"),
     readback("SPIKES", type=int, group="Link", doc="Values held until a second confirmed"),
-    readback("NOVALUES", type=int, group="Link", doc="Values that readings lacked (nan, heater)"),
+    readback("NOVALUES", type=int, group="Link", doc="Values that a reading lacked (nan, gas 0)"),
     readback("REFUSED", type=int, group="Link", doc="Lines that were refused"),
     *(readback(f"REFUSED:{reason}", type=int, group="Link", doc=doc) for reason, doc in _REASONS.items()),
     readback("LASTBAD", type=str, group="Link", doc="Last line that was refused, and why"),

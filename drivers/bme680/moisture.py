@@ -33,7 +33,7 @@ def dew_point(temperature: float, humidity: float) -> float:
     """Give the temperature in K at which the gas would be saturated (over liquid water, also below 273.15 K).
 
     Newton's method on `saturation_pressure`, from the Magnus formula of WMO-No. 8, annex 4.B; to 0.1 mK. The sensor's
-    3 % of humidity are 0.6 K at 50 %, 3 K at 10 % and everything below 3 %.
+    3 % of humidity are 0.9 K at 50 %, 4 K at 10 % and everything below 3 %.
 
     Args:
         temperature: K.
