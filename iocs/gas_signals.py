@@ -29,7 +29,7 @@ _REASONS = {
 }
 
 SENSOR = {
-    T: [readback("TEMP", "degC", precision=2, group="Gas", row="ROW", doc="Temperature at the sensor, heated by it")],
+    T: [readback("TEMP", "degC", precision=2, group="Gas", row="ROW", doc="Temperature at the self-heated sensor")],
     P: [readback("PRES", "hPa", precision=2, group="Gas", row="ROW", doc="Pressure")],
     RH: [readback("RH", "%", precision=2, group="Gas", row="ROW", doc="Relative humidity")],
     GAS: [readback("GAS", "Ohm", precision=0, group="Gas", row="ROW", doc="Gas resistance (VOC), falls with vapours")],
@@ -100,7 +100,7 @@ LINK = (
     readback("TIMEOUTS", type=int, group="Link", doc="Requests without a usable answer"),
     readback("TROUBLES", type=int, group="Link", doc="Times that the sensor had trouble"),
     readback("SPIKES", type=int, group="Link", doc="Values held until a second confirmed"),
-    readback("NOVALUES", type=int, group="Link", doc="Values that a reading lacked (nan, gas 0)"),
+    readback("NOVALUES", type=int, group="Link", doc="Values that a reading lacked (nan ...)"),
     readback("REFUSED", type=int, group="Link", doc="Lines that were refused"),
     *(readback(f"REFUSED:{reason}", type=int, group="Link", doc=doc) for reason, doc in _REASONS.items()),
     readback("LASTBAD", type=str, group="Link", doc="Last line that was refused, and why"),
