@@ -146,7 +146,7 @@ class Gas(Device):
         values = values_of(judged, format, self.settings, baseline, self._warming)
         self._gas = judged.values.get(GAS)
         if any(quantity in judged.values for quantity in MEASURED):
-            values |= {"FROZEN": judged.frozen, "SENSOR": int(Trouble.NONE)}
+            values |= {"FROZEN": judged.frozen, "SENSOR": Trouble.NONE.value}
             values |= {"PERIOD": self._period} if format.request else {}
             values |= {"SETBASELINE": 0} if GAS in format.quantities else {}
             values |= {"BASELINE": baseline} if GAS in format.quantities and baseline is not None else {}
@@ -156,9 +156,9 @@ class Gas(Device):
             self.tell({name: value for name, value in values.items() if isinstance(value, Bad)})
             self._tell()
 
-    def _tell(self, **states: int) -> None:
+    def _tell(self, **states: Phase | Trouble) -> None:
         """Post the counts, and the states of the link."""
-        told = {name: int(state) for name, state in states.items()}
+        told = {name: state.value for name, state in states.items()}
         self.tell({**told, **counted(self._counts, _format(self.settings, self.shape))})
 
 

@@ -9,13 +9,13 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum
 
 from drivers.bme680.formats import MEASURED, UNITS, Field, Format, Quantity
 from drivers.bme680.lines import KEPT, Reason, Refusal
 
 
-class Trouble(IntEnum):
+class Trouble(Enum):
     """What the board says of its sensor."""
 
     NONE = 0

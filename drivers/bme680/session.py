@@ -6,7 +6,7 @@ reset the board, so it is given time to boot.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum
 
 from drivers.bme680.formats import Format
 from drivers.bme680.lines import Lines, Reason, Refusal
@@ -18,7 +18,7 @@ LINE_LIMIT = 256  # bytes
 FRAME_LIMIT = 1024  # bytes of a frame of several lines
 
 
-class Phase(IntEnum):
+class Phase(Enum):
     """Where the conversation is."""
 
     ABSENT = 0
