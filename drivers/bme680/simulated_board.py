@@ -12,6 +12,7 @@ from typing import Protocol
 
 from drivers.bme680 import simulated_sketches as sketches
 from drivers.bme680.simulated_sensor import SimulatedSensor
+from drivers.knobs import fits
 
 
 class Port(Protocol):
@@ -251,15 +252,10 @@ class SimulatedBoard:
         known |= {each.name: self.sensor for each in fields(self.sensor) if each.name[0] != "_"}
         known |= dict.fromkeys(("boot", "conversion", "interval", "noise"), self)
         for key, value in changes.items():
-            if key in known and _fits(getattr(known[key], key), value):
+            if key in known and fits(getattr(known[key], key), value):
                 setattr(known[key], key, value)
             elif key == "reset" and value is True:
                 self.reset()
             else:
                 names = ", ".join([*known, "reset"])
                 raise ValueError(f"{key}={value!r} is not known here, or not with that value; known: {names}")
-
-
-def _fits(present: object, value: object) -> bool:
-    kinds = (int, float) if isinstance(present, float) else type(present)
-    return isinstance(value, kinds) and isinstance(value, bool) == isinstance(present, bool)

@@ -2,29 +2,25 @@
 
 The first line on stdout is `listening on ADDRESS ...`. Each line on stdin is a JSON object of what is to change, e.g.
 `{"mute": true}`, `{"humidity": 40}`, `{"unplug": 0.5}` (the cable is out for so many seconds; true = until
-`{"replug": true}`): see `SimulatedBoard.set`. The end of stdin changes nothing. SIGINT and SIGTERM end it with code 0.
+`{"replug": true}`): see `SimulatedBoard.set`; `set` on stdout says that it is so. The end of stdin changes nothing.
+SIGINT and SIGTERM end it with code 0.
 """
 
 import argparse
 import asyncio
 import contextlib
 import inspect
-import json
 import logging
-import os
-import signal
 import sys
-import threading
 
 from drivers.bme680.simulated_board import Faults, SimulatedBoard
 from drivers.bme680.simulated_sensor import SimulatedSensor
 from drivers.bme680.simulated_sketches import SKETCHES
 from drivers.bme680.tcp_port import TcpPort
+from drivers.knobs import until_stopped
 from drivers.pty_port import PtyPort
 
 __all__ = ["Faults", "PtyPort", "SimulatedBoard", "SimulatedSensor", "TcpPort", "main"]
-
-log = logging.getLogger(__name__)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -49,10 +45,6 @@ def arguments() -> argparse.ArgumentParser:
 
 async def serve(options: argparse.Namespace) -> None:
     """Run until SIGINT or SIGTERM."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         port: PtyPort | TcpPort
         if options.pty:
@@ -64,39 +56,25 @@ async def serve(options: argparse.Namespace) -> None:
         if not options.no_reset:
             port.on_open = board.reset
         print(f"listening on {port.address} with the sketch {options.sketch}", flush=True)
-        lines: asyncio.Queue[bytes] = asyncio.Queue()
-        threading.Thread(target=_read_stdin, args=(loop, lines), daemon=True).start()
-        tasks = [asyncio.create_task(each) for each in (board.run(), _follow(board, port, lines), _until(stop))]
-        done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
-        for task in done:
-            task.result()
 
-
-async def _until(stop: asyncio.Event) -> None:
-    await stop.wait()
-
-
-async def _follow(board: SimulatedBoard, port: PtyPort | TcpPort, lines: "asyncio.Queue[bytes]") -> None:
-    """Change what the lines of JSON ask for and say `set` when it holds; what makes no sense is told on stderr."""
-    while True:
-        line = await lines.get()
-        try:
-            changes = json.loads(line)
-            unplug, replug = changes.pop("unplug", False), changes.pop("replug", False)
+        async def change(unplug: bool | float = False, replug: bool = False, **changes: object) -> None:
             board.set(**changes)
-            if unplug is not False:
+            if unplug:
                 port.unplug()
-            if unplug not in (False, True):
-                await asyncio.sleep(float(unplug))
+            if unplug and unplug is not True:
+                await asyncio.sleep(unplug)
                 replug = True
             if replug:
                 await plug_in(port)
-            print("set", line.decode(), flush=True)
-        except (ValueError, TypeError, AttributeError, OSError) as error:
-            log.error("not understood: %s: %s", line.decode(errors="replace"), error)
+            print("set", flush=True)
+
+        async with until_stopped(change) as stop:
+            living, stopping = asyncio.create_task(board.run()), asyncio.create_task(stop.wait())
+            await asyncio.wait({living, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if living.done():
+                living.result()
+            living.cancel()
+            await asyncio.gather(living, return_exceptions=True)
 
 
 async def plug_in(port: PtyPort | TcpPort) -> None:
@@ -106,21 +84,9 @@ async def plug_in(port: PtyPort | TcpPort) -> None:
         await waiting
 
 
-def _read_stdin(loop: asyncio.AbstractEventLoop, lines: "asyncio.Queue[bytes]") -> None:
-    """Hand on the lines of stdin, in a thread: a file, a pipe and a terminal cannot all be waited for in the loop."""
-    rest = b""
-    with contextlib.suppress(OSError, RuntimeError):  # no stdin; the loop is closed: nobody listens any more
-        while data := os.read(0, 4096):
-            *whole, rest = (rest + data).split(b"\n")
-            for line in whole:
-                if line.strip():
-                    loop.call_soon_threadsafe(lines.put_nowait, line)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the simulator as a command; give the exit code."""
     logging.basicConfig(format="%(asctime)s %(levelname)s simulator: %(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # in the background of a terminal: go on without stdin
     options = arguments().parse_args(argv)
     try:
         asyncio.run(serve(options))

@@ -335,7 +335,7 @@ def test_the_process_on_tcp_and_on_a_pty(tmp_path):
     with Process("drivers.bme680.simulator", "--pty", str(path), "--boot", "0.1", stdin=subprocess.PIPE) as simulator:
         simulator.line(f"listening on serial://{path}")
         simulator.say({"unplug": True})
-        simulator.line("set {")
+        simulator.line("set")
         assert not os.path.lexists(path)
         simulator.say({"replug": True})
         wait_for(lambda: path.exists(), "the port again")
