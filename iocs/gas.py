@@ -33,6 +33,7 @@ class Gas(Device):
         super().__init__(settings, place)
         self._counts = Counts()  # since the process started: they outlive ENABLE and every session
         self._period = settings.period
+        self._patience = self._silence  # longer than that for a moment, when PERIOD has just been made shorter
         self._client: Client | None = None
         self._gas: float | None = None  # Ohm, of the last reading
         self._began = time.monotonic()
@@ -64,7 +65,7 @@ class Gas(Device):
             period=self._period,
             timeout=settings.timeout,
             boot=settings.boot,
-            lost_after=self._silence,
+            lost_after=self._patience,
             frozen_after=settings.frozen_after,
         )
         try:
@@ -85,8 +86,9 @@ class Gas(Device):
                 if lost_after is not None and value + self.settings.timeout >= lost_after:
                     raise Refused(f"lost_after = {lost_after:g} s in the site file is shorter than that")
                 self._period = value
+                self._patience = max(self._patience, self._silence)  # until the next reading, which comes sooner now
                 if self._client is not None:
-                    self._client.pace(value, self._silence)
+                    self._client.pace(value, self._patience)
                 return value
             case "BASELINE":
                 self._keep_baseline(value)
@@ -106,7 +108,7 @@ class Gas(Device):
     @property
     def lost_after(self) -> float:
         """Three periods: the session watches it; this is the net below."""
-        return self._silence + 0.5
+        return self._patience + 0.5
 
     @property
     def _silence(self) -> float:
@@ -146,6 +148,8 @@ class Gas(Device):
         values = values_of(judged, format, self.settings, baseline, self._warming)
         self._gas = judged.values.get(GAS)
         if any(quantity in judged.values for quantity in MEASURED):
+            self._patience = self._silence
+            client.pace(self._period, self._patience)
             values |= {"FROZEN": judged.frozen, "SENSOR": Trouble.NONE.value}
             values |= {"PERIOD": self._period} if format.request else {}
             values |= {"SETBASELINE": 0} if GAS in format.quantities else {}

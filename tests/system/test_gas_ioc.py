@@ -401,6 +401,30 @@ def test_period_is_a_setpoint_within_its_limits(pty_lab):
     assert time.monotonic() - began < 12, "far sooner than four times the old period"
 
 
+def test_a_shorter_period_than_the_age_of_the_last_reading_is_no_loss(pty_lab):
+    lab = pty_lab
+    lab.site("timeout = 0.5\nboot = 0.3\nwarmup = 0\n")
+    lab.box()
+    ioc = lab.ioc()
+    online(lab)
+    lab.wait("GAS:AGE", lambda reading: reading["value"] >= 5)
+    before = lab.value("GAS:READINGS")
+    lab.libca.put(f"{lab.prefix}GAS:PERIOD", 1)
+    lab.wait("GAS:READINGS", lambda reading: reading["value"] >= before + 2)
+    assert lab.value("GAS:RECONNECTS") == 0 and "lost" not in ioc.log()
+
+
+def test_what_follows_from_temperature_pressure_and_humidity(pty_lab):
+    lab = pty_lab
+    lab.site(WARM + "reference_temperature = 0\nreference_pressure = 900\n")
+    box = lab.box()
+    lab.ioc()
+    online(lab)
+    lab.set(box, temperature=298.15, pressure=90_000.0, humidity=50.0)
+    for name, value in (("DENSITY", 273.15 / 298.15), ("PPMV", 17610), ("DEWPOINT", 13.86)):  # 0.5 * 3169.7 / 90000
+        lab.wait(f"GAS:{name}", lambda reading, v=value: reading["value"] == pytest.approx(v, rel=0.03), 20)
+
+
 def test_alarms_of_the_site_file_with_hysteresis(pty_lab):
     lab = pty_lab
     lab.site(WARM + "alarms.RH = { high = 20, hihi = 40, hysteresis = 4 }\nalarms.PRES = { lolo = 900 }\n")
