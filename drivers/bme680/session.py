@@ -77,7 +77,7 @@ class Session:
             with the same request, or there is one only.
         counts: gone on with.
         period: seconds from request to request; in a stream, from line to line.
-        timeout: seconds for an answer, and then of quiet before the next request.
+        timeout: seconds for an answer; half of it is the quiet after one that was not usable, before the next request.
         boot: seconds that a board may need after the line was opened, unless it speaks sooner.
         lost_after: seconds without a reading after which the board is lost.
         frozen_after: see `Plausibility`.
@@ -109,6 +109,7 @@ class Session:
         self.failure: DriverError | None = None
         self.phase = Phase.ABSENT
         self._timeout = timeout
+        self._quiet = timeout / 2
         self._boot = boot
         self._frozen_after = frozen_after
         self._tries = tries
@@ -233,7 +234,7 @@ class Session:
         self.counts.novalues += len(judged.bad)
         self._due = self._last_due + self.period
         if judged.held:  # a second reading, soon, shows whether it is true
-            self._due = min(self._due, now + self._timeout)
+            self._due = min(self._due, now + self._quiet)
             self._why = f"{', '.join(judged.held)}: waits for a second reading to confirm it"
         if judged.values.keys() - {"sequence", "uptime"}:
             self._good_at = now
@@ -256,7 +257,7 @@ class Session:
         self._asked_at = None
         self._why = why
         self._misses += 1
-        self._due = now + self._timeout
+        self._due = now + self._quiet
         if self._misses >= self._tries and self._polls:
             if phase is Phase.TROUBLE:
                 self.failure = DeviceError(why)

@@ -61,12 +61,12 @@ def test_it_waits_for_the_boot_asks_once_and_keeps_the_period():
     talk.wait(0.2)
     talk.come(GOOD)  # the first of its kind: a second one confirms it soon
     assert talk.of(Measured)[0].judged.held and not talk.of(Measured)[0].judged.values
-    talk.wait(1)
-    assert talk.times == [2.5, 3.7]
+    talk.wait(0.5)
+    assert talk.times == [2.5, 3.2]
     for _ in range(3):
         talk.come(GOOD)
         talk.wait(10)
-    assert talk.times == [2.5, 3.7, 13.7, 23.7, 33.7]
+    assert talk.times == [2.5, 3.2, 13.2, 23.2, 33.2]
     assert talk.of(Phase) == [Phase.BOOTING, Phase.RUNNING]
     assert talk.of(Measured)[1].judged.values[Quantity.PRESSURE] == 98123
 
@@ -93,16 +93,16 @@ def test_a_late_answer_is_not_taken_for_the_next_one():
     talk = Talk(boot=0, timeout=1, period=10)
     talk.wait(1.3)
     talk.come(GOOD)
-    talk.wait(0.6)
+    talk.wait(0.1)
     assert talk.times == [0] and talk.session.counts.refused == {"UNASKED": 1}
     talk.wait(0.2)
-    assert talk.times == [0, 2] and not talk.of(Measured) and talk.of(Phase)[-1] is Phase.SILENT
+    assert talk.times == [0, 1.5] and not talk.of(Measured) and talk.of(Phase)[-1] is Phase.SILENT
 
 
 def test_three_requests_without_an_answer_end_the_session():
     talk = Talk(boot=0, timeout=1)
     talk.wait(60)
-    assert talk.times == [0, 2, 4] and round(talk.now - 1000, 3) == 5
+    assert talk.times == [0, 1.5, 3] and round(talk.now - 1000, 3) == 4
     assert isinstance(talk.session.failure, LinkTimeout) and talk.session.counts.timeouts == 3
     assert "3 requests without a usable answer; no answer to 'R'" in str(talk.session.failure)
 
@@ -112,10 +112,10 @@ def test_a_refused_answer_may_be_followed_by_a_good_one_and_is_the_reason_if_not
     talk.wait(0)
     talk.come(b"\x00\xff\r\n" + GOOD)
     assert len(talk.of(Measured)) == 1 and talk.session.counts.refused == {"BYTES": 1}
-    talk.wait(1)
+    talk.wait(0.5)
     while talk.session.failure is None:
         talk.come(b"294.31;98123\r\n")
-        talk.wait(2)
+        talk.wait(1.5)
     assert "refused: 2 fields, not 4: 294.31;98123" in str(talk.session.failure)
 
 
@@ -238,3 +238,18 @@ def test_whatever_comes_nothing_but_asked_for_values_is_measured(pieces):
             *(("temperature", 294.31), ("pressure", 98123), ("humidity", 41.2), ("humidity", 41.203)),
             *(("gas", 120345), ("sequence", 1), ("uptime", 100)),
         }
+
+
+@pytest.mark.parametrize(("period", "timeout"), [(1, 1), (10, 1), (0.2, 0.5), (3600, 5)])
+def test_one_answer_that_is_missing_is_no_loss(period, timeout):
+    """With the default of `lost_after`: three periods, at least a period and two timeouts."""
+    lost_after = max(3 * period, period + 2 * timeout)
+    talk = Talk(COUNTINGHOUSE, boot=0, period=period, timeout=timeout, lost_after=lost_after)
+    for number in range(1, 11):
+        asked = len(talk.sent)
+        while len(talk.sent) == asked and talk.session.failure is None:
+            talk.wait(max(0.01, talk.session.deadline - talk.now))
+        if number != 5:
+            talk.wait(0.4 * timeout)
+            talk.come(own(number))
+    assert talk.session.failure is None and talk.session.counts.timeouts == 1
