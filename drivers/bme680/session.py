@@ -16,6 +16,7 @@ from drivers.errors import DeviceError, DriverError, LinkTimeout
 
 LINE_LIMIT = 256  # bytes
 FRAME_LIMIT = 1024  # bytes of a frame of several lines
+NOISE = 0.2  # s of quiet after which what a reset has left on the line is no beginning of the board's first words
 
 
 class Phase(Enum):
@@ -138,7 +139,7 @@ class Session:
         """When `tick` has something to do at the latest."""
         times = [self._good_at + self.lost_after]
         if self._lines.unfinished:
-            times.append(self._heard_at + self._timeout)
+            times.append(self._heard_at + self._slowness)
         if self.phase is Phase.RUNNING and not self._polls:
             times.append(self._read_at + 2 * self.period)
         if self._polls:
@@ -160,7 +161,7 @@ class Session:
         events: list[Event] = []
         if self.failure is not None:
             return events
-        if self._lines.unfinished and now >= self._heard_at + self._timeout:
+        if self._lines.unfinished and now >= self._heard_at + self._slowness:
             events += self._discard()
         if self._asked_at is not None and now >= self._asked_at + self._timeout:
             self.counts.timeouts += 1
@@ -283,6 +284,11 @@ class Session:
         """The board has spoken: it has booted."""
         if self.phase is Phase.BOOTING and self._polls:
             self._due = self._last_due = min(self._due, now)
+
+    @property
+    def _slowness(self) -> float:
+        """How long the rest of a line may take."""
+        return min(NOISE, self._timeout) if self.phase is Phase.BOOTING else self._timeout
 
     def _next_due(self) -> float:
         """When to ask; a shorter period that was set meanwhile counts at once."""

@@ -253,3 +253,12 @@ def test_one_answer_that_is_missing_is_no_loss(period, timeout):
             talk.wait(0.4 * timeout)
             talk.come(own(number))
     assert talk.session.failure is None and talk.session.counts.timeouts == 1
+
+
+def test_what_a_reset_leaves_on_the_line_does_not_spoil_the_boards_first_words():
+    talk = Talk(boot=2.5)
+    talk.come(b"\x00\xff\xff\x00")
+    talk.wait(0.5)  # a short boot loader
+    talk.come(b"Could not find a valid BME680 sensor, check wiring!\r\n")
+    assert isinstance(talk.session.failure, DeviceError)
+    assert talk.session.counts.refused == {"UNFINISHED": 1}
