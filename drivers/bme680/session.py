@@ -120,7 +120,8 @@ class Session:
         self._identified = False
         self._sequence: int | None = None
         self._misses = 0
-        self._why = ""  # what was wrong with the last answer
+        self._why = ""  # what was wrong last, empty after a reading
+        self._answer = ""  # what was wrong with what has come since the last request
         self._asked_at: float | None = None  # None while no answer is awaited
         self._due = 0.0  # when to ask next
         self._last_due = 0.0
@@ -166,7 +167,7 @@ class Session:
         if self._asked_at is not None and now >= self._asked_at + self._timeout:
             self.counts.timeouts += 1
             events += self._discard()
-            events += self._miss(now, self._why or f"no answer to {self.formats[0].request.decode()!r}")
+            events += self._miss(now, self._answer or f"no answer to {self.formats[0].request.decode()!r}")
         if self.phase is Phase.RUNNING and not self._polls and now >= self._read_at + 2 * self.period:
             events += self._enter(Phase.SILENT)
         if self.failure is None and now >= self._good_at + self.lost_after:
@@ -177,7 +178,7 @@ class Session:
             self._asked_at = now
             due = self._next_due()
             self._last_due = due if now - due < min(self._timeout, self.period) else now  # keep the beat
-            self._why = ""
+            self._answer = ""
         return events
 
     def end(self) -> list[Event]:
@@ -273,7 +274,7 @@ class Session:
         self.counts.refused[refusal.reason] += 1
         self.counts.last_bad = refusal
         if self._asked_at is not None or not self._polls:
-            self._why = f"refused: {refusal}"
+            self._why = self._answer = f"refused: {refusal}"
         return [refusal]
 
     def _discard(self) -> list[Event]:
