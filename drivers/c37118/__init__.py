@@ -8,4 +8,6 @@
   measures, `simulated_stream`: its frames, `simulated_wire`: its connections, `faults`,
   `replay`: a recording in its place).
 * `capture`: recordings (raw, pcap, pcapng) -> the same frames. `python -m drivers.c37118 decode FILE`.
+* `batch`: many data frames at once as numpy arrays (`crc`: their check sums). `decoding`: recordings -> CSV (`table`)
+  and numpy arrays (`arrays`), as calls.
 """

@@ -6,6 +6,7 @@ Source: IEEE C37.118.2-2011, clause 6.4 and tables 8 and 9.
 import struct
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 from drivers.c37118.envelope import HEAD_SIZE, Envelope, FrameType, TimeQuality, excerpt
 from drivers.errors import ProtocolError
@@ -118,6 +119,12 @@ class Configuration:
     def data_struct(self) -> struct.Struct:
         """The body of this configuration's data frames, compiled once (hence no slots on this class)."""
         return struct.Struct(">" + "".join(pmu.data_layout for pmu in self.pmus))
+
+    @cached_property
+    def stat_at(self) -> tuple[int, ...]:
+        """The byte at which each PMU's STAT word begins in a data frame."""
+        sizes = [struct.calcsize(">" + pmu.data_layout) for pmu in self.pmus]
+        return tuple(accumulate(sizes[:-1], initial=HEAD_SIZE))
 
 
 def decode_configuration(envelope: Envelope, frame: bytes) -> Configuration:

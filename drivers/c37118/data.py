@@ -147,6 +147,19 @@ def expected_size(configuration: Configuration) -> int:
     return HEAD_SIZE + configuration.data_struct.size + 2
 
 
+def stale(frame: bytes, configuration: Configuration) -> StaleConfiguration:
+    """Say that a data frame has another size than its configuration's."""
+    return StaleConfiguration(
+        f"data frame of stream {configuration.idcode} has {len(frame)} bytes (FRAMESIZE at byte 2), by the "
+        f"configuration {expected_size(configuration)}: {excerpt(frame)}"
+    )
+
+
+def announces_change(frame: bytes, configuration: Configuration) -> bool:
+    """Tell whether STAT bit 10 of any PMU is set in a data frame of the configuration's size."""
+    return any(frame[at] & 0x04 for at in configuration.stat_at)
+
+
 def decode_data(envelope: Envelope, frame: bytes, configuration: Configuration | None) -> DataFrame:
     """Read a whole data frame whose envelope is good.
 
@@ -163,10 +176,7 @@ def decode_data(envelope: Envelope, frame: bytes, configuration: Configuration |
             f"{configuration.idcode}: {excerpt(frame)}"
         )
     if len(frame) != expected_size(configuration):
-        raise StaleConfiguration(
-            f"data frame of stream {idcode} has {len(frame)} bytes (FRAMESIZE at byte 2), by the configuration "
-            f"{expected_size(configuration)}: {excerpt(frame)}"
-        )
+        raise stale(frame, configuration)
     words = configuration.data_struct.unpack_from(frame, HEAD_SIZE)
     pmus, at = [], 0
     for pmu in configuration.pmus:
