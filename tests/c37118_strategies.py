@@ -6,17 +6,21 @@ from fractions import Fraction
 from hypothesis import strategies as st
 
 from drivers.c37118 import frames
+from drivers.c37118.envelope import Envelope, seal
 from drivers.c37118.frames import (
     AnalogChannel,
     Configuration,
     DataFrame,
     DigitalWord,
     FrameType,
+    Installation,
     PhasorChannel,
     PmuConfiguration,
     PmuData,
     Polar,
     Rect,
+    ScaledAnalog,
+    ScaledPhasor,
     TimeQuality,
 )
 
@@ -67,6 +71,60 @@ CONFIGURATIONS = st.builds(
     **HEADS,
 )
 
+LONG_NAMES = NAMES | st.text(max_size=80).filter(lambda name: len(name.encode()) < 256)
+POSITIVE = st.floats(2.0**-20, 2.0**20, width=32)
+PMUS3 = st.builds(
+    PmuConfiguration,
+    station=LONG_NAMES,
+    idcode=st.integers(0, 0xFFFF),
+    format=st.integers(0, 15),
+    phasors=st.lists(
+        st.builds(
+            ScaledPhasor,
+            LONG_NAMES,
+            st.integers(0, 0xFFFF),
+            st.integers(0, 255),
+            st.integers(0, 255),
+            POSITIVE,
+            st.just(0.0) | st.floats(-3, 3, width=32),
+        ),
+        max_size=4,
+    ).map(tuple),
+    analogs=st.lists(st.builds(ScaledAnalog, LONG_NAMES, POSITIVE, st.floats(-1024, 1024, width=16)), max_size=3).map(
+        tuple
+    ),
+    digitals=st.lists(
+        st.builds(
+            DigitalWord,
+            LONG_NAMES.map(lambda name: (name, *("D1",) * 15)),
+            st.integers(0, 0xFFFF),
+            st.integers(0, 0xFFFF),
+        ),
+        max_size=2,
+    ).map(tuple),
+    fnom=st.integers(0, 0xFFFF),
+    cfgcnt=st.integers(0, 0xFFFF),
+    installation=st.builds(
+        Installation,
+        st.binary(min_size=16, max_size=16),
+        st.floats(-90, 90, width=32) | st.just(math.inf),
+        st.floats(-180, 180, width=32) | st.just(math.inf),
+        st.floats(width=32, allow_nan=False),
+        st.characters(max_codepoint=255),
+        st.integers(-(2**31), 2**31 - 1),
+        st.integers(-(2**31), 2**31 - 1),
+    ),
+)
+CONFIGURATIONS3 = st.builds(
+    Configuration,
+    type=st.just(FrameType.CFG3),
+    time_base=st.integers(1, 0xFFFFFF),
+    pmus=st.lists(PMUS3, min_size=1, max_size=3).map(tuple),
+    data_rate=st.integers(-32768, 32767).filter(bool),
+    time_base_flags=st.integers(0, 255),
+    **HEADS,
+)
+
 
 @st.composite
 def pmu_data(draw, pmu: PmuConfiguration) -> PmuData:
@@ -103,3 +161,21 @@ def data_frames(draw, configuration: Configuration) -> DataFrame:
         pmus=tuple(draw(pmu_data(pmu)) for pmu in configuration.pmus),
         **head,
     )
+
+
+@st.composite
+def wire_frames(draw, configuration: Configuration) -> bytes:
+    """Give the bytes of a data frame: any fields that stand for one value only."""
+    words: list[float] = []
+    for pmu in configuration.pmus:
+        word, short = st.integers(0, 0xFFFF), st.integers(-0x7FFF, 0x7FFF)
+        number = st.floats(-(2.0**40), 2.0**40, width=32)
+        words.append(draw(word))
+        for _ in pmu.phasors:
+            words.append(draw(number if pmu.phasors_float else word if pmu.polar else short))
+            words.append(draw(number if pmu.phasors_float else st.integers(-31415, 31415) if pmu.polar else short))
+        words += [draw(number if pmu.freq_float else short) for _ in "fr"]
+        words += [draw(number if pmu.analogs_float else short) for _ in pmu.analogs]
+        words += [draw(word) for _ in pmu.digitals]
+    head = Envelope(FrameType.DATA, 2, configuration.idcode, draw(st.integers(0, 2**32 - 1)), 0, 0)
+    return seal(head, configuration.data_struct.pack(*words))

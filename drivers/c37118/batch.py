@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.c37118.configuration import Configuration, PmuConfiguration
+from drivers.c37118.channels import Configuration, PmuConfiguration
 from drivers.c37118.crc import intact
 from drivers.c37118.data import ABSENT, StaleConfiguration, expected_size
 from drivers.c37118.envelope import HEAD_SIZE, SYNC, FrameType, excerpt
@@ -121,12 +121,14 @@ class Batch:
             return self._complex(first * np.cos(second), first * np.sin(second))
 
     def analogs(self, pmu: int = 0) -> Floats:
-        """Give the analog values, (frames, analogs): raw counts of the integer format."""
+        """Give the analog values, (frames, analogs): raw counts of the integer format where there is no CFG-3."""
         about = self.configuration.pmus[pmu]
         values = self._raw[f"analogs{pmu}"].astype("f8")
         if not about.analogs_float:
             values[values == ABSENT] = np.nan
-        return values
+        scale = np.array([channel.scale for channel in about.analogs], "f8")
+        offset = np.array([channel.offset for channel in about.analogs], "f8")
+        return values * scale + offset if (scale != 1).any() or offset.any() else values
 
     def digitals(self, pmu: int = 0) -> NDArray[np.uint16]:
         """Give the digital words, (frames, words)."""
@@ -159,16 +161,36 @@ class Batch:
         about = self.configuration.pmus[pmu]
         first, second = (self._raw[f"phasors{pmu}"][name].astype("f8") for name in "ab")
         if about.phasors_float:
-            return first, second
-        factor = np.array([channel.factor for channel in about.phasors], "f8")
-        if about.polar:
+            scale = np.array([channel.per_float for channel in about.phasors], "f8")
+            if (scale != 1).any():
+                first *= scale
+                second *= 1 if about.polar else scale
+        else:
+            numerator, denominator = (np.array(part, "f8") for part in self._per_count(about))
             absent = second == ABSENT
-            magnitude, angle = first * factor / 100_000, second / 10_000
-            magnitude[absent] = angle[absent] = np.nan
-            return magnitude, angle
-        for part in (first, second):
-            part[part == ABSENT] = np.nan
-        return first * factor / 100_000, second * factor / 100_000
+            if about.polar:
+                first[absent] = np.nan
+                second = np.where(absent, np.nan, second / 10_000)
+            else:
+                first[first == ABSENT] = second[absent] = np.nan
+                second = second * numerator / denominator
+            first = first * numerator / denominator
+        offset = np.array([channel.offset for channel in about.phasors], "f8")
+        if not offset.any():
+            return first, second
+        if about.polar:
+            return first, second - offset
+        with np.errstate(invalid="ignore"):
+            cos, sin = np.cos(offset), np.sin(offset)
+        return (
+            np.where(offset == 0, first, first * cos + second * sin),
+            np.where(offset == 0, second, second * cos - first * sin),
+        )
+
+    @staticmethod
+    def _per_count(about: PmuConfiguration) -> tuple[list[float], list[int]]:
+        pairs = [channel.per_count for channel in about.phasors]
+        return [numerator for numerator, _ in pairs], [denominator for _, denominator in pairs]
 
     @staticmethod
     def _complex(re: Floats, im: Floats) -> NDArray[np.complex128]:

@@ -117,7 +117,7 @@ def test_command_extended_header_and_cfg3_there_and_back():
     )
     assert decode(VECTORS["header"]) == frames.HeaderFrame(100, 1_700_000_000, TimeQuality(0), 0, "Hello PMU")
     cfg3 = decode(VECTORS["cfg3"])
-    assert cfg3 == frames.Configuration3(100, 1_700_000_000, TimeQuality(0), 500_000, VECTORS["cfg3"])
+    assert isinstance(cfg3, Configuration) and cfg3.type is FrameType.CFG3
     sent_to_20 = decode(VECTORS["send_cfg2_to_20"])
     assert sent_to_20 == frames.CommandFrame(20, 1_445_891_780, TimeQuality(0), 94_863, 5)
     for name in ("extended", "header", "cfg3", "send_cfg2_to_20"):
@@ -323,7 +323,7 @@ def test_sealed_garbage_is_a_message_or_a_protocol_error(kind, version, body):
     except ProtocolError:
         return
     if b"\xef\xbf\xbd" not in encode(message):  # U+FFFD stands for bytes that are no UTF-8
-        assert isinstance(message, frames.HeaderFrame | frames.CommandFrame | frames.Configuration3)
+        assert isinstance(message, frames.HeaderFrame | frames.CommandFrame | frames.Fragment)
         assert encode(message) == frame
 
 
@@ -356,7 +356,7 @@ def test_what_cannot_be_encoded():
         with pytest.raises(ValueError, match=match):
             encode(message, INT16)
     no_unit = replace(INT16, pmus=(replace(pmu, phasors=(PhasorChannel("VA", False, 0),)),))
-    with pytest.raises(ValueError, match="PHUNIT 0"):
+    with pytest.raises(ValueError, match="a scale of 0"):
         encode(data, no_unit)
     with pytest.raises(ValueError, match="give it"):
         encode(data)
