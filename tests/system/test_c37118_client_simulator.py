@@ -60,7 +60,7 @@ class Watch:
 
 @contextlib.asynccontextmanager
 async def watched(simulator: Simulator, idcode: int = 1, **settings: Any) -> AsyncIterator[Watch]:
-    settings = {"backoff": Backoff(0.02, 0.1), "lost_after": 3.0, "answer_timeout": 0.5, **settings}
+    settings = {"backoff": Backoff(0.02, 0.1), "lost_after": 3.0, "answer_timeout": 0.5, "cfg3": False, **settings}
     watch = Watch(Client(make_link(Address("tcp", "127.0.0.1", simulator.port)), idcode, **settings))
     task = asyncio.create_task(watch.follow())
     try:
