@@ -14,6 +14,8 @@ from typing import BinaryIO, NamedTuple
 from drivers.c37118.data import announces_change, expected_size, stale
 from drivers.c37118.frames import (
     Configuration,
+    Fragment,
+    Fragments,
     FrameType,
     Message,
     NoConfiguration,
@@ -87,8 +89,9 @@ class Sender:
 class Configurations:
     """The configurations of one recording, by sender and IDCODE; another port of the same host comes second.
 
-    CFG-2 says what is sent; CFG-1 stands in only while there is no CFG-2. A configuration that comes while STAT bit 10
-    announces a change counts from the first frame with the bit back at 0, or of another size.
+    CFG-2 says what is sent; CFG-1 stands in only while there is no other. A CFG-3 says more than a CFG-2: it stays
+    until one comes with another CFGCNT. A configuration that comes while STAT bit 10 announces a change counts from the
+    first frame with the bit back at 0, or of another size.
     """
 
     def __init__(self) -> None:
@@ -100,7 +103,11 @@ class Configurations:
         """Take a configuration that was sent."""
         for key in self._keys(sender, configuration.idcode):
             known = self._known.get(key)
-            if known and known.type is FrameType.CFG2 and configuration.type is FrameType.CFG1:
+            if (
+                known
+                and known.type > configuration.type
+                and (configuration.type is FrameType.CFG1 or _changes(known) == _changes(configuration))
+            ):
                 continue
             (self._next if key in self._changing else self._known)[key] = configuration
 
@@ -134,6 +141,10 @@ class Configurations:
         return (sender, idcode), (host, idcode)
 
 
+def _changes(configuration: Configuration) -> list[int]:
+    return [pmu.cfgcnt for pmu in configuration.pmus]
+
+
 class Recording:
     """Iterates over the good frames of one recording, decoded, and counts. Memory does not grow with the file.
 
@@ -150,6 +161,7 @@ class Recording:
         self.notes: list[str] = []
         self.position = 0
         self._configurations = Configurations()
+        self._fragments: dict[tuple[str, int], Fragments] = {}
 
     def __iter__(self) -> Iterator[Captured]:
         """Read the file from its begin.
@@ -172,7 +184,7 @@ class Recording:
         Raises:
             OSError, RecordingError: as by iterating.
         """
-        self.senders, self.notes, self._configurations = {}, [], Configurations()
+        self.senders, self.notes, self._configurations, self._fragments = {}, [], Configurations(), {}
         self.position = 0
         with self.path.open("rb") as file:
             magic = file.read(4)
@@ -260,6 +272,12 @@ class Recording:
             message = decode(frame)
         except ProtocolError as problem:
             error = problem
+        if isinstance(message, Fragment):
+            try:
+                whole = self._fragments.setdefault((flow.counts.name, idcode), Fragments()).add(message)
+            except ProtocolError as problem:
+                return Captured(flow.counts.name, idcode, kind, frame, None, problem, None)
+            message = whole or message
         if isinstance(message, Configuration):
             self._configurations.add(flow.counts.name, message)
         return Captured(flow.counts.name, idcode, kind, frame, message, error, None)

@@ -20,6 +20,7 @@ __all__ = ["Awaiting", "Client", "Configured", "Connected", "Counts", "Data", "E
 log = logging.getLogger(__name__)
 
 EARLIEST_NS = 946_684_800 * 10**9  # 2000-01-01: no PMU of the standard is older
+LISTEN_AGAIN = 0.1  # seconds; to listen disturbs nobody
 AHEAD = 86_400.0  # seconds
 LEAVE_TIMEOUT = 0.5  # seconds that command 1 may take when we leave
 
@@ -138,7 +139,7 @@ class Client:
             if reason != last_reason:
                 last_reason = reason
                 yield Lost(reason)
-            await self._wait(self._backoff.next())
+            await self._wait(self._backoff.next() if self._asks else LISTEN_AGAIN)
 
     async def extended(self, data: bytes) -> None:
         """Send an extended frame (command 8); there is no answer to it.

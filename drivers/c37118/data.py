@@ -315,7 +315,9 @@ def encode_data(data: DataFrame, configuration: Configuration | None) -> bytes:
 
 def _phasor_words(pmu: PmuConfiguration, channel: PhasorChannel | ScaledPhasor, phasor: Phasor) -> tuple[float, float]:
     if pmu.polar:
-        magnitude, angle = phasor.magnitude, phasor.angle + channel.offset
+        magnitude, angle = phasor.magnitude, phasor.angle
+        if channel.offset:  # adding 0 would make 0 of -0
+            angle += channel.offset
         if pmu.phasors_float:
             return _divided(channel.name, magnitude, channel.per_float), angle
         if math.isnan(magnitude) or math.isnan(angle):

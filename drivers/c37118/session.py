@@ -24,6 +24,7 @@ from drivers.c37118.order import Order
 from drivers.c37118.stream import Stream
 from drivers.c37118.timeline import Counts, Timeline
 from drivers.errors import LinkTimeout, ProtocolError
+from drivers.link import Datagram
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +66,6 @@ class Awaiting:
 
 
 Told = Configured | Data | Header | Awaiting
-
-
-class Datagram(bytes):
-    """Bytes that came as one datagram: whole frames, nothing goes on in the next one."""
 
 
 class Session:
