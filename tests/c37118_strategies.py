@@ -173,7 +173,10 @@ def wire_frames(draw, configuration: Configuration) -> bytes:
         words.append(draw(word))
         for _ in pmu.phasors:
             words.append(draw(number if pmu.phasors_float else word if pmu.polar else short))
-            words.append(draw(number if pmu.phasors_float else st.integers(-31415, 31415) if pmu.polar else short))
+            if pmu.polar:
+                words.append(draw(st.floats(-7, 7, width=32) if pmu.phasors_float else st.integers(-31415, 31415)))
+            else:
+                words.append(draw(number if pmu.phasors_float else short))
         words += [draw(number if pmu.freq_float else short) for _ in "fr"]
         words += [draw(number if pmu.analogs_float else short) for _ in pmu.analogs]
         words += [draw(word) for _ in pmu.digitals]

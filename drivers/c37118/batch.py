@@ -179,7 +179,8 @@ class Batch:
         if not offset.any():
             return first, second
         if about.polar:
-            return first, second - offset
+            turned = second - offset
+            return first, np.where(offset == 0, second, turned - 2 * np.pi * np.rint(turned / (2 * np.pi)))
         with np.errstate(invalid="ignore"):
             cos, sin = np.cos(offset), np.sin(offset)
         return (

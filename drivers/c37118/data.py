@@ -235,10 +235,17 @@ def _rect(pmu: PmuConfiguration, channel: PhasorChannel | ScaledPhasor, re: floa
 
 def _polar(pmu: PmuConfiguration, channel: PhasorChannel | ScaledPhasor, magnitude: float, angle: float) -> Polar:
     if pmu.phasors_float:
-        return Polar(magnitude * channel.per_float, angle - channel.offset)
+        return Polar(magnitude * channel.per_float, _turned(angle, channel.offset))
     if angle == ABSENT:
         return Polar(math.nan, math.nan)
-    return Polar(_scaled(magnitude, *channel.per_count, None), angle / 10_000 - channel.offset)
+    return Polar(_scaled(magnitude, *channel.per_count, None), _turned(angle / 10_000, channel.offset))
+
+
+def _turned(angle: float, offset: float) -> float:
+    """Subtract an offset, within half a turn; an angle without one stays as it was sent."""
+    if not offset:
+        return angle
+    return math.remainder(angle - offset, math.tau) if math.isfinite(angle - offset) else math.nan
 
 
 def _direction(channel: PhasorChannel | ScaledPhasor) -> tuple[float, float]:
@@ -317,7 +324,7 @@ def _phasor_words(pmu: PmuConfiguration, channel: PhasorChannel | ScaledPhasor, 
     if pmu.polar:
         magnitude, angle = phasor.magnitude, phasor.angle
         if channel.offset:  # adding 0 would make 0 of -0
-            angle += channel.offset
+            angle = _turned(angle, -channel.offset)
         if pmu.phasors_float:
             return _divided(channel.name, magnitude, channel.per_float), angle
         if math.isnan(magnitude) or math.isnan(angle):
