@@ -4,7 +4,7 @@
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
@@ -205,3 +205,16 @@ class Configuration:
         """The byte at which each PMU's STAT word begins in a data frame."""
         sizes = [struct.calcsize(">" + pmu.data_layout) for pmu in self.pmus]
         return tuple(accumulate(sizes[:-1], initial=HEAD_SIZE))
+
+
+def same_layout(one: Configuration | None, other: Configuration | None) -> bool:
+    """Tell whether two configurations decode data alike and have the same CFGCNT; when they were sent does not
+    matter.
+    """
+    if one is None or other is None:
+        return one is other
+    return _timeless(one) == _timeless(other)
+
+
+def _timeless(configuration: Configuration) -> str:
+    return repr(replace(configuration, soc=0, fracsec=0, tq=TimeQuality(0)))  # NaN is not equal to itself

@@ -8,9 +8,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from drivers.c37118 import frames
+from drivers.c37118.events import Awaiting, Configured, Data, Header, Told
 from drivers.c37118.frames import Command, Configuration
 from drivers.c37118.recording import Recorder
-from drivers.c37118.session import Awaiting, Configured, Data, Header, Session, Told
+from drivers.c37118.session import Session
 from drivers.c37118.timeline import Counts, Timeline
 from drivers.errors import DriverError, LinkTimeout
 from drivers.link import Address, Backoff, Link
@@ -20,6 +21,7 @@ __all__ = ["Awaiting", "Client", "Configured", "Connected", "Counts", "Data", "E
 log = logging.getLogger(__name__)
 
 EARLIEST_NS = 946_684_800 * 10**9  # 2000-01-01: no PMU of the standard is older
+AT_ONCE = 100  # events handed out without a pause
 LISTEN_AGAIN = 0.1  # seconds; to listen disturbs nobody
 AHEAD = 86_400.0  # seconds
 LEAVE_TIMEOUT = 0.5  # seconds that command 1 may take when we leave
@@ -188,10 +190,12 @@ class Client:
                 data = await self._read(session.deadline - clock())
                 events = session.receive(data, clock(), time.time_ns())
                 await self._send(session)  # before the events: who takes them may be slow
-                self._cfg3 = session.cfg3
-                for event in events:
+                self._cfg3 = session.asking.cfg3
+                for number, event in enumerate(events, 1):
                     self._note(event)
                     yield event
+                    if number % AT_ONCE == 0:  # many had waited for their configuration: others get their turn
+                        await asyncio.sleep(0)
                 if data and self._record is not None:
                     self._record.write(data, session.whole)
                     self._record.configuration = session.configuration_frame or self._record.configuration

@@ -6,10 +6,12 @@ ties it to a link. Sources: C37.118.2-2011, clauses 6.2 (time), 6.3 (STAT), 6.5 
 
 import logging
 from collections import deque
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from drivers.c37118 import frames
+from drivers.c37118.asking import Asking
+from drivers.c37118.channels import same_layout
+from drivers.c37118.events import Awaiting, Configured, Data, Header, Told
 from drivers.c37118.frames import (
     Command,
     Configuration,
@@ -18,7 +20,6 @@ from drivers.c37118.frames import (
     Fragments,
     FrameType,
     HeaderFrame,
-    TimeQuality,
 )
 from drivers.c37118.order import Order
 from drivers.c37118.stream import Stream
@@ -30,42 +31,9 @@ log = logging.getLogger(__name__)
 
 CONFIGURATION_CHANGE = 0x0400  # STAT bit 10
 FOREIGN_SHOWN = 24  # bytes of what is no C37.118 that an error tells
-CFG3_TIMEOUT = 1.0  # seconds that a PMU has for a CFG-3, before it is asked for a CFG-2
 FIRST_WORD = 10.0  # seconds that a stream nobody asked for has to begin, when its data rate is not known yet
 LONGEST_WAIT = 20_000  # frames kept while a configuration is awaited; older ones are dropped and counted
-
-
-@dataclass(frozen=True, slots=True)
-class Configured:
-    """The configuration in use from the next frame on. `changed`: other than the one before (or given at the start)."""
-
-    configuration: Configuration
-    changed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """A data frame. `arrival_ns`: when its last bytes were read, host clock, ns since 1970."""
-
-    frame: DataFrame
-    arrival_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """A header frame: the PMU's words about itself."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Awaiting:
-    """Data come that cannot be decoded yet, for `reason`; they are kept."""
-
-    reason: str
-
-
-Told = Configured | Data | Header | Awaiting
+MOST_BYTES = 1 << 25  # of those frames
 
 
 class Session:
@@ -89,7 +57,7 @@ class Session:
             refused: the PMU's clock is not set.
 
     Attributes:
-        cfg3: turns False when the PMU has answered with a CFG-2 instead.
+        asking: for what, and when.
         configuration: in use; None until the PMU has sent it.
         configuration_frame: the last configuration as received, all its frames.
         commands: to be sent now, oldest first; the caller empties it.
@@ -114,7 +82,7 @@ class Session:
         ahead: float = float("inf"),
     ) -> None:
         self.idcode = idcode
-        self.cfg3 = cfg3
+        self.asking = Asking(answer_timeout, tries, cfg3)
         self.configuration: Configuration | None = None
         self.configuration_frame = b""
         self.commands: list[Command] = []
@@ -125,7 +93,6 @@ class Session:
         self._timeline = timeline
         self._lost_after = lost_after
         self._answer_timeout = answer_timeout
-        self._tries = tries
         self._asks = asks
         self._header = header
         self._plausible = (earliest_ns, ahead * 1e9)
@@ -139,9 +106,6 @@ class Session:
         self._strangers: set[int] = set()
         self._trouble = ""  # what was wrong with the last frame that was of no use
         self._data_on = False
-        self._asked = 0  # requests for a CFG-2 since the last answer
-        self._asked3 = False  # a CFG-3 was requested since then
-        self._ask_at: float | None = None  # when to ask (again)
         self._not_before = 0.0  # an answer that changed nothing is not asked for again at once
         self._data_until: float | None = None  # without data until then: lost
         self._announced = False  # STAT bit 10 is set
@@ -151,14 +115,14 @@ class Session:
     @property
     def deadline(self) -> float:
         """When `tick` must be called at the latest."""
-        return min(at for at in (self._ask_at, self._data_until, self._order.deadline) if at is not None)
+        return min(at for at in (self.asking.at, self._data_until, self._order.deadline) if at is not None)
 
     def start(self, now: float) -> None:
         """Begin: the first commands are due."""
         if not self._asks:
             self._data_until = now + (self._silence if self._known or self._lost_after else FIRST_WORD)
             return
-        self._ask_at = now
+        self.asking.begin(now)
         self.tick(now)
 
     def tick(self, now: float) -> None:
@@ -167,26 +131,18 @@ class Session:
         Raises:
             LinkTimeout: no answer, or no data; the message says what was seen instead and what to try.
         """
-        if self._ask_at is not None and now >= self._ask_at:
-            if self._asked >= self._tries and self._urgent:
+        asking = self.asking
+        if asking.at is not None and now >= asking.at:
+            if asking.used_up and self._urgent:
                 raise LinkTimeout(self._no_configuration())
-            if self._asked >= self._tries:
-                self._ask_at = None  # only announced so far: asked again when the change comes
+            if asking.used_up:
+                asking.stop()  # only announced so far: asked again when the change comes
                 return
-            if self._urgent and (
-                self._asked or self._asked3 or self.configuration is None
-            ):  # some PMUs answer only while data is off
-                self.commands.append(Command.DATA_OFF)
+            if self._urgent and (asking.again or self.configuration is None):
+                self.commands.append(Command.DATA_OFF)  # some PMUs answer only while data is off
                 self._data_on = False
-            if self.cfg3 and not self._asked3:
-                self._asked3 = True
-                self.commands.append(Command.SEND_CFG3)
-                self._ask_at = now + min(CFG3_TIMEOUT, self._answer_timeout)
-                return
-            self.commands.append(Command.SEND_CFG2)
-            self._asked += 1
-            self._ask_at = now + self._answer_timeout
-        unanswered = self._urgent and self._ask_at is not None  # has a deadline of its own
+            self.commands.append(asking.command(now))
+        unanswered = self._urgent and asking.at is not None  # has a deadline of its own
         if self._data_until is not None and now >= self._data_until and not unanswered:
             silence = self._silence if self.configuration or self._known or self._lost_after else FIRST_WORD
             raise LinkTimeout(f"no data for {silence:g} s{self._why_silent()}")
@@ -201,8 +157,9 @@ class Session:
         if self._foreign is not None:
             self._foreign = (self._foreign + data)[:FOREIGN_SHOWN]
         if isinstance(data, Datagram):
-            return self._take(self._datagrams.feed(data) + self._datagrams.flush(), now, arrival_ns, True)
-        events = self._take(self._stream.feed(data), now, arrival_ns)
+            events = self._take(self._datagrams.feed(data) + self._datagrams.flush(), now, arrival_ns, True)
+        else:
+            events = self._take(self._stream.feed(data), now, arrival_ns)
         self._post(self._order.due(now, self._period), now, events)
         return events
 
@@ -330,6 +287,8 @@ class Session:
             self._activate(following, now, events)
         elif self._asks:
             self._ask(now)
+        elif following is not None:
+            self._activate(following, now, events)
         else:
             events.append(Awaiting(f"the layout of stream {self.idcode} has changed; its configuration is awaited"))
 
@@ -342,12 +301,11 @@ class Session:
         if configuration is None:
             return
         if configuration.type is FrameType.CFG2:
-            if self._holds_cfg3 and not self._asked:
+            if self._holds_cfg3 and not self.asking.asked:
                 if _counts_of(configuration) != _counts_of(self.configuration) and self._next is None:
                     self._ask(now)
                 return
-            self.cfg3 = self.cfg3 and not self._asked
-        self._asked, self._asked3, self._ask_at = 0, False, None
+        self.asking.answered(configuration.type is FrameType.CFG2)
         self.configuration_frame = b"".join(self._parts) if configuration.type is FrameType.CFG3 else frame
         if self._announced and self._waiting is None:
             self._next = configuration
@@ -375,8 +333,8 @@ class Session:
         if isinstance(message, Fragment):
             self._parts = [*(self._parts if message.index != 1 else ()), frame]
             whole = self._fragments.add(message)
-            if whole is None and self._ask_at is not None and self._asked3 and not self._asked:
-                self._ask_at = now + self._answer_timeout  # the rest is on its way
+            if whole is None:
+                self.asking.fragment(now)
             self._counts.undecodable += self._fragments.dropped
             self._fragments.dropped = 0
             return whole
@@ -428,14 +386,13 @@ class Session:
 
     def _ask(self, now: float) -> None:
         """Ask for the configuration, unless that is under way."""
-        if self._ask_at is None and self._asks:
-            self._asked, self._asked3 = 0, False
-            self._ask_at = max(now, self._not_before)
+        if self._asks:
+            self.asking.begin(max(now, self._not_before))
 
     def _keep(self, frame: bytes, arrival_ns: int, datagram: bool) -> None:
         if self._waiting is not None:
             self._waiting.append((frame, arrival_ns, datagram))
-            if len(self._waiting) > LONGEST_WAIT:
+            if len(self._waiting) > min(LONGEST_WAIT, MOST_BYTES // len(frame)):
                 self._waiting.popleft()
                 self._counts.undecodable += 1
 
@@ -446,7 +403,8 @@ class Session:
         self._trouble = str(error)
 
     def _no_configuration(self) -> str:
-        asked = f"no configuration came, asked {self._asked} times over {self._asked * self._answer_timeout:g} s"
+        times = self.asking.asked
+        asked = f"no configuration came, asked {times} times over {times * self._answer_timeout:g} s"
         if self._strangers:
             return self._others()
         if self._trouble:
@@ -473,16 +431,3 @@ def _data_frame(frame: bytes, configuration: Configuration) -> DataFrame:
     if not isinstance(message, DataFrame):
         raise ProtocolError(f"no data frame: {frame[:32].hex()}")
     return message
-
-
-def same_layout(one: Configuration | None, other: Configuration | None) -> bool:
-    """Tell whether two configurations decode data alike and have the same CFGCNT; when they were sent does not
-    matter.
-    """
-    if one is None or other is None:
-        return one is other
-    return _timeless(one) == _timeless(other)
-
-
-def _timeless(configuration: Configuration) -> str:
-    return repr(replace(configuration, soc=0, fracsec=0, tq=TimeQuality(0)))  # NaN is not equal to itself

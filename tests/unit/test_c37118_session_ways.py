@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from drivers.c37118 import frames
+from drivers.c37118.events import Awaiting, Configured, Data, Header, Told
 from drivers.c37118.frames import Command, Configuration, FrameType
-from drivers.c37118.session import FIRST_WORD, Awaiting, Configured, Data, Header, Session, Told
+from drivers.c37118.session import FIRST_WORD, Session
 from drivers.c37118.simulated_stream import SimulatedStream
 from drivers.c37118.timeline import Counts, Timeline
 from drivers.errors import LinkTimeout
@@ -76,7 +77,7 @@ def test_a_cfg2_comes_after_a_second_without_a_cfg3_and_is_not_asked_twice() -> 
     assert talk.wait(0.2) == [Command.DATA_OFF, Command.SEND_CFG2]
     talk.say(talk.stream.answer(Command.SEND_CFG2))
     assert talk.asked() == [Command.DATA_ON]
-    assert talk.session.cfg3 is False
+    assert talk.session.asking.cfg3 is False
     talk.stream.reconfigure(phasors=("VA",), notice=0)
     talk.step()
     assert talk.wait(2.0) == [Command.SEND_CFG2]
@@ -92,7 +93,7 @@ def test_while_a_cfg3_is_in_use_a_cfg2_tells_only_that_something_changed() -> No
     talk.stream.reconfigure(latitude=1.0, notice=0)
     talk.step()
     talk.say(talk.stream.answer(Command.SEND_CFG2))
-    assert talk.wait(2.0) == [Command.SEND_CFG3]
+    assert talk.wait(0.5) == [Command.SEND_CFG3]
     talk.say(talk.stream.answer(Command.SEND_CFG3))
     assert talk.kinds == [FrameType.CFG3] * 2
 
