@@ -6,7 +6,7 @@ import pytest
 from drivers.errors import DeviceError
 from iocs.ca.server import Server
 from iocs.device import Device, Place, all_signals
-from iocs.signals import Refused, readback
+from iocs.signals import readback
 from iocs.state import open_state
 from tests.newbox.device import Thermostat, ThermostatSettings
 
@@ -58,8 +58,7 @@ def test_a_name_that_is_no_signal_is_a_bug_and_nothing_is_posted(tmp_path):
 def test_puts_leave_a_bounded_number_of_lines_in_the_log(tmp_path, caplog):
     async def test(device):
         for _ in range(100):
-            with pytest.raises(Refused):
-                await device._put("ENABLE", 7, "anna@127.0.0.1")
+            device._on_refused("P:T:ENABLE", 7, "anna@127.0.0.1", "7 is none of the states")
 
     with_device(tmp_path, test)
     assert 0 < len([record for record in caplog.records if "refused" in record.message]) <= 20
