@@ -185,6 +185,12 @@ class ListeningLink:
         """Refuse: whoever sends by itself takes no commands."""
         raise LinkError(f"{self.address}: takes no commands; {len(data)} bytes were not sent")
 
+    async def drop(self) -> int:
+        """Drop what lies unread; give the number of bytes."""
+        dropped = sum(map(len, self._queue))
+        self._queue.clear()
+        return dropped
+
     async def exchange(self, request: bytes, length: Callable[[bytes], int | None], timeout: float) -> bytes:
         """Refuse: nobody answers."""
         raise LinkError(f"{self.address}: takes no commands; {len(request)} bytes were not sent")

@@ -64,6 +64,12 @@ class TwoLinks:
         """Send a command."""
         await self._links["commands"].write(data, timeout)
 
+    async def drop(self) -> int:
+        """Drop what lies unread, on both ways; give the number of bytes."""
+        done = [name for name, task in self._reading.items() if task.done()]
+        dropped = sum(len(self._reading.pop(name).result()) for name in done)
+        return dropped + sum([await link.drop() for link in self._links.values()])
+
     async def exchange(self, request: bytes, length: Callable[[bytes], int | None], timeout: float) -> bytes:
         """Ask, on the way of the commands."""
         return await self._links["commands"].exchange(request, length, timeout)
