@@ -148,7 +148,7 @@ INSTALLATION = (
     readback("GRP_DLY", "us", precision=0, group="Place", doc="Group delay, already compensated"),
     readback("G_PMU_ID", type=str, group="Place", doc="Global id of the PMU, 16 bytes (hex)"),
 )
-HEADER = readback("HEADER", type=Kind.TEXT, group="Link", doc="The PMU's header frame")
+HEADER = readback("HEADER", type=Kind.TEXT, group="Link", doc="The PMU's header frame (with header = true)")
 
 _ALWAYS = (*COMMON, *STREAM, *STATUS, *LINK, *INSTALLATION, HEADER)
 _RESERVED = {part for signal in _ALWAYS for part in (signal.name, signal.name.split(":")[0])} | {"ROW"}

@@ -186,6 +186,35 @@ def test_each_way_by_udp_brings_every_frame_in_order_to_csv_and_counts_what_is_l
         assert holes == 5, "three left out and two with a wrong CRC"
 
 
+def test_who_waits_for_nobody_counts_what_comes_too_late(tmp_path):
+    async def story(lab: Lab) -> None:
+        async with lab.pvs() as watched:
+            await watched.until("VA:MAG", good)
+            lab.simulator.say({"swap": 4})
+            await watched.until("TOOLATE", lambda reading: reading.value == 4)
+            await watched.until("MISSED", lambda reading: reading.value == 4)
+            assert (await watched.until("REORDERED", good)).value == 0
+
+    with Lab(tmp_path, "--udp", keys=WAYS["udp"][1] + "reorder_wait = 0\n") as lab:
+        run(lab, story)
+
+
+@pytest.mark.parametrize("way", ["udp", "tcp and udp", "by itself", "multicast"])
+def test_a_simulator_of_the_sites_own_comes_the_way_that_the_site_file_says(tmp_path, way):
+    async def story(lab: Lab) -> None:
+        async with lab.pvs() as watched:
+            await watched.until("VA:MAG", good)
+            await watched.value("SIM", 1)
+
+    with (
+        Lab(tmp_path, keys=WAYS[way][1]) as lab,
+        Process("iocs", "run", str(lab.site), "--sim", environment=lab.environment) as ioc,
+    ):
+        ioc.line("serving PMU")
+        asyncio.run(story(lab))
+        assert ioc.stop() == 0
+
+
 def test_a_stream_that_comes_by_itself_begins_with_the_configuration_of_the_last_time(tmp_path):
     async def story(lab: Lab) -> None:
         async with lab.pvs() as watched:
