@@ -88,10 +88,12 @@ class PMU(Device):
         self._header: str | None = None
         self._period = configuration.period if configuration else 1.0
         self._counted = (time.monotonic(), self._counts.frames)
+        said = False  # that we are connected, since data came last
         async with aclosing(client.events()) as events:
             async for event in events:
                 match event:
                     case Data():
+                        said = False
                         self._take(event.frame, event.arrival_ns)
                     case Configured():
                         self._configure(event.configuration)
@@ -102,7 +104,9 @@ class PMU(Device):
                     case Header():
                         self._header = event.text if settings.header else None
                     case Connected():
-                        log.info("connected to %s", event.address)
+                        if not said:
+                            log.info("connected to %s", event.address)
+                        said = True
 
     @property
     def lost_after(self) -> float:
