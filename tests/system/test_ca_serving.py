@@ -34,6 +34,7 @@ from tests.raw_ca import (
     PUTFAIL,
     TOLARGE,
     Type,
+    get,
 )
 
 HELD: list = []  # caproto's client keeps callbacks by weak reference, and stumbles when one goes
@@ -407,6 +408,28 @@ def test_puts_of_one_pv_are_serial_and_hold_up_nobody(monkeypatch):
     asyncio.run(story())
 
 
+def test_gets_without_end_beside_a_put_that_hangs_hold_nobody_up(monkeypatch):
+    gets = 50_000
+
+    async def story():
+        async with house(monkeypatch, [VSET]) as it, it.raw() as raw:
+            it.post(VSET=0.0)
+            sid = await raw.create(it.prefix + "VSET")
+            it.delay = 3600.0
+            raw.say(19, struct.pack(">d", 1.0), Type.DOUBLE, 1, sid, 7)
+            await raw.get(sid)
+            tasks = len(asyncio.all_tasks())
+            sending = asyncio.create_task(asyncio.to_thread(raw.client.send, get(sid, 8) * gets + get(sid, 9)))
+            most, answered = 0, asyncio.create_task(raw.until(15, where=lambda m: m.second == 9))
+            while not answered.done():
+                most = max(most, len(asyncio.all_tasks()) - tasks)
+                await asyncio.sleep(0)
+            await asyncio.gather(sending, answered)
+            assert most < 100
+
+    asyncio.run(story())
+
+
 def test_a_burst_of_puts_waits_and_loses_none(monkeypatch):
     async def story():
         async with house(monkeypatch, [VSET]) as it, it.raw() as raw:
@@ -608,7 +631,7 @@ def test_limits_of_a_client(monkeypatch):
             assert (await other.until(11)).second == TOLARGE
             assert await other.closed()
             counts = it.server.counts
-            assert (counts.refused, counts.too_large) == (2, 1)
+            assert (counts.refused, counts.too_large) == (3, 1)  # a channel, a subscription, a connection
             assert (await raw.get(sids[0])).double == 1.0
 
     asyncio.run(story())

@@ -250,7 +250,10 @@ class Circuit(Outgoing):
 
     def new_channel(self, cid: int, name: str) -> Channel | None:
         """Open a channel; None if there is no such PV or the client has too many."""
-        found = self.context.find(name) if len(self.channels) < self.limits.channels else None
+        if len(self.channels) >= self.limits.channels:
+            self.context.counts.refused += 1
+            return None
+        found = self.context.find(name)
         if found is None:
             return None
         self._sid = self._sid % 0xFFFFFFFF + 1

@@ -22,6 +22,7 @@ STRAY_READ = 256  # elements; clients may ask for so many of a scalar
 STRAY_PUT = 1024  # elements; so many are read of every put, for a refusal in the device's own words
 PUT_OVERHEAD = 4096  # bytes that a put costs besides its own while it waits
 SETTLE = 0.02  # s; how long a get waits for the same channel's put, as caput reads back at once
+SETTLING = 16  # gets of a channel that wait so; more are no reading back, and each costs a task
 
 
 def _version(circuit: "Circuit", request: Request) -> None:
@@ -113,7 +114,8 @@ def _read(circuit: "Circuit", request: Request) -> None:
 def read(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, ioid: int) -> None:
     """Answer a get: at once, unless a put of the same channel is under way."""
     channel = circuit.channel(sid)
-    if channel.puts:
+    if channel.puts and channel.gets < SETTLING:
+        channel.gets += 1
         circuit.context.server_tasks.create(_read_settled(circuit, channel, command, dtype, count, ioid))
     else:
         _answer_read(circuit, channel, command, dtype, count, ioid)
@@ -123,6 +125,7 @@ async def _read_settled(circuit: "Circuit", channel: Channel, *asked: int) -> No
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SETTLE):
             await channel.pv.settled()
+    channel.gets -= 1
     if circuit.connected and channel.sid in circuit.channels:
         _answer_read(circuit, channel, *asked)
 
