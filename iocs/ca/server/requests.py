@@ -223,6 +223,8 @@ async def _put(circuit: "Circuit", channel: Channel, request: Request, size: int
                 await put(pv.name, value, circuit.who)
     except Refused as error:
         reason = str(error) or "refused"
+    except asyncio.CancelledError:  # the last that this task does is to tell it
+        reason = "the server was stopped before the device confirmed"
     except Exception as error:
         log.exception("put of %s failed", channel.name)
         reason = f"internal error: {type(error).__name__}: {error}"
