@@ -127,7 +127,10 @@ def test_a_claimed_name_narrows_also_later_and_a_monitor_of_a_forbidden_pv_shows
             assert client.event(number).first == NORMAL
 
 
-def test_who_has_no_rights_can_neither_find_nor_connect(tmp_path):
+def test_who_has_no_rights_can_neither_find_nor_connect(monkeypatch):
+    for key, value in ca_environment(free_port()).items():
+        monkeypatch.setenv(key, value)
+
     def open_from(port: int, address: str) -> int:
         with RawClient(port, address) as client:
             return client.open("T:VMON")[1]

@@ -249,12 +249,14 @@ def test_filters_work_or_are_refused(monkeypatch):
             raw.subscribe(await raw.create(it.prefix + 'VSET.{"dbnd":{"abs":1.5}}'), 1)
             raw.subscribe(await raw.create(it.prefix + 'VSET.{"dbnd":{"m":"rel","d":20}}'), 2)
             raw.subscribe(await raw.create(it.prefix + 'VSET.{"ts":{}}'), 3)
+            raw.subscribe(await raw.create(it.prefix + 'VSET.{"dbnd":{"d":1.5}}'), 4)  # abs, if nothing is said
             first = await raw.events()
-            assert len(first) == 3
+            assert len(first) == 4
             for value in (11.0, 12.0, 13.0, 30.0):
                 it.post(stamp, VSET=value)
             events = await raw.events()
-            assert [event.double for event in events if event.second == 1] == [12.0, 30.0]
+            for absolute in (1, 4):
+                assert [event.double for event in events if event.second == absolute] == [12.0, 30.0]
             assert [event.double for event in events if event.second == 2] == [13.0, 30.0]
             seconds = [struct.unpack_from(">I", event.body, 4)[0] + 631152000 for event in events if event.second == 3]
             assert len(seconds) == 4 and all(abs(each - time.time()) < 5 for each in seconds)
@@ -265,6 +267,10 @@ def test_filters_work_or_are_refused(monkeypatch):
                 '{"ts":{"num":"dbl"}}',
                 '{"arr":5}',
                 '{"dbnd":{"m":"abs"}}',
+                '{"dbnd":{"m":"some","d":1}}',
+                '{"dbnd":{"abs":1},"dbnd":{"abs":2}}',
+                '{"sync":null}',
+                '{"arr":null}',
                 "[0:0:4]",
                 "[a]",
                 '{"arr":{"s":1}',
