@@ -27,7 +27,7 @@ LEVELS = """[access]
 read = ["127.0.0.0/8"]
 operator = ["127.0.0.3"]
 expert = ["127.0.0.1"]
-users = { guest = "read", eve = "none" }
+users = { guest = "read", eve = "none", "jörg" = "none" }
 """
 
 
@@ -105,6 +105,8 @@ def test_rules_go_by_the_peers_address_on_get_put_and_monitor(tmp_path):
 def test_a_claimed_name_narrows_also_later_and_a_monitor_of_a_forbidden_pv_shows_no_value(tmp_path):
     with site(tmp_path, LEVELS) as it:
         it.start()
+        with RawClient(it.port, user="jörg") as joerg:
+            assert rights(joerg, it) == [0, 0, 0]
         with RawClient(it.port, user="eve") as eve:
             assert rights(eve, it) == [0, 0, 0]
             sid, _ = eve.open(it.name("VMON"))

@@ -188,13 +188,14 @@ def _refused(circuit: "Circuit", channel: Channel, request: Request, size: int) 
     pv, limits, context = channel.pv, circuit.limits, circuit.context
     most = limits.memory // 2
     given = max(request.elements, size // encoding.SIZES[request.dtype % 7])
+    fit = max(pv.size, channel.shape[1])
     status = wire.PUT_FAILED
     if not pv.writable:
         status, reason = wire.NO_WRITE, f"{pv.name} cannot be put"
     elif not channel.rights & WRITE:
         status, reason = wire.NO_WRITE, f"write access to {channel.name} denied"
-    elif not request.elements or given > max(pv.size, STRAY_PUT):
-        reason = f"{given} elements are given, at most {pv.size} fit"
+    elif not request.elements or given > max(fit, STRAY_PUT):
+        reason = f"{given} elements are given, at most {fit} fit"
     elif circuit.puts >= limits.puts:
         reason = f"{circuit.puts} puts of this client wait already"
     elif context.put_bytes + size > most and circuit.put_bytes + size > most // len(context.circuits):
