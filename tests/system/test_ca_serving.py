@@ -260,6 +260,8 @@ def test_filters_work_or_are_refused(monkeypatch):
             assert [event.double for event in events if event.second == 2] == [13.0, 30.0]
             seconds = [struct.unpack_from(">I", event.body, 4)[0] + 631152000 for event in events if event.second == 3]
             assert len(seconds) == 4 and all(abs(each - time.time()) < 5 for each in seconds)
+            it.post(stamp, VSET=Bad("in doubt", 30.5, Severity.MINOR, Status.STATE))  # an alarm passes every deadband
+            assert sorted(event.second for event in await raw.events()) == [1, 2, 3, 4]
             for name in (
                 '{"sync":{"m":"while","s":"red"}}',
                 '{"before":"red"}',
