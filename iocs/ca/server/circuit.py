@@ -29,7 +29,7 @@ SMALL = 1024  # bytes; nothing but a put is longer
 LINGER = 2.0  # s; how long a client that was cut off may take to read the last words
 PUTS_AT_ONCE = 200  # of one client; so many go on when it leaves
 # s, s, times: a peer that died in silence goes within 2 minutes; one that data were under way to goes when the kernel
-# gives up (tcp_retries2, a quarter of an hour): a shorter limit (TCP_USER_TIMEOUT) would end clients that are only stuck
+# gives up (tcp_retries2, a quarter of an hour): a shorter limit (TCP_USER_TIMEOUT) would end those that are only stuck
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}
 
 
