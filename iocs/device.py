@@ -233,6 +233,7 @@ class Device:
         self._waking = asyncio.Event()  # ends the wait between two attempts
         self._putting = asyncio.Lock()
         self._puts: set[asyncio.Task[None]] = set()
+        self._stopped = False
         self._last_reject = ""  # not told yet
         self._life = Life.CONNECTING
         self._reason = ""
@@ -425,13 +426,16 @@ class Device:
         Raises:
             Refused: it was not carried out; value and alarm of the PV are untouched.
         """
+        if self._stopped:
+            raise Refused("the server was stopped before its turn came")
         task = asyncio.create_task(self._put(pv.removeprefix(self.prefix), value, by))
         self._puts.add(task)
         task.add_done_callback(self._puts.discard)
         await asyncio.shield(task)
 
     async def end_puts(self) -> None:
-        """Break off the puts that are under way; for the end of the process."""
+        """Break off the puts that are under way, begin no other; for the end of the process."""
+        self._stopped = True
         for task in self._puts:
             task.cancel()
         await asyncio.gather(*self._puts, return_exceptions=True)
