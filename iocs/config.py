@@ -133,6 +133,11 @@ class DeviceSettings(Table):
         None, gt=0, description="Seconds without good data until the device counts as lost."
     )
 
+    @property
+    def signal_names(self) -> set[str]:
+        """The signals that the table says something of."""
+        return {*self.limits, *self.alarms}
+
     @field_validator("limits")
     @classmethod
     def _limits(cls, limits: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:

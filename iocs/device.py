@@ -503,7 +503,7 @@ class Device:
         log.info("online")
         self._tell_life()
         if idle := idle_names(self.settings, self._signals):
-            log.warning("limits or alarms of the site file fit none of the signals: %s", ", ".join(idle))
+            log.warning("names in the site file fit none of the signals: %s", ", ".join(idle))
 
     def _tell_life(self) -> None:
         self._server.post(
@@ -586,7 +586,7 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
     """
     result = list(COMMON)
     for signal in kind.signals(settings, shape):
-        limits, alarms = _fitting(settings.limits, signal.name), _fitting(settings.alarms, signal.name)
+        limits, alarms = fitting(settings.limits, signal.name), fitting(settings.alarms, signal.name)
         try:
             result.append(
                 narrowed(signal, limits and settings.limits[limits], alarms and settings.alarms[alarms].alarms())
@@ -603,12 +603,12 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
 
 
 def idle_names(settings: DeviceSettings, signals: Mapping[str, Signal]) -> list[str]:
-    """Give the names in a device's limits and alarms that fit none of its signals."""
-    fitting = {name.split(":", cut)[-1] for name in signals for cut in range(name.count(":") + 1)}
-    return sorted({*settings.limits, *settings.alarms} - fitting)
+    """Give the signals that a device's table names (in limits, alarms ...) and that it does not have."""
+    ends = {name.split(":", cut)[-1] for name in signals for cut in range(name.count(":") + 1)}
+    return sorted(settings.signal_names - ends)
 
 
-def _fitting(table: Mapping[str, Any], name: str) -> Any:
+def fitting(table: Mapping[str, Any], name: str) -> Any:
     """Give the key of the entry for a signal: its whole name, else the longest end of it after a ':', else None."""
     while name not in table:
         if ":" not in name:
