@@ -138,6 +138,11 @@ class DeviceSettings(Table):
         """`limits`, and what a kind's own tables say besides under the names of its signals."""
         return self.limits
 
+    @property
+    def signal_names(self) -> set[str]:
+        """The signals that the table says something of."""
+        return {*self.limits, *self.alarms}
+
     @field_validator("limits")
     @classmethod
     def _limits(cls, limits: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
