@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from archiver.last_events import LastEvents
+from archiver.outlet import Outlet
 from archiver.record import Recorder
 from archiver.sinks.folder import FolderTaken
+from archiver.stores import CannotStart, build_outlets
 from iocs import log as logs
 from iocs.config import ConfigError, Site, load
 from iocs.state import State, StateError, open_state
@@ -52,13 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"the log file cannot be opened: {error}", file=sys.stderr)
         return 2
-    if not site.devices:
-        print(f"{site.path}: no [[device]] to record", file=sys.stderr)
+    if not site.devices and not site.archive.pvs:
+        print(f"{site.path}: no [[device]] and no [archive] pvs to record", file=sys.stderr)
         return 2
+    if not site.archive.csv.enabled:
+        print(f"{site.path}: [archive.csv] is off, and there is no other store", file=sys.stderr)
+        return 2
+    return _run(site)
+
+
+def _run(site: Site) -> int:
     try:
-        with open_state(site.state_dir, "archiver") as state:
-            return 0 if asyncio.run(_record(site, state)) else 1
-    except (StateError, FolderTaken) as error:
+        with open_state(site.state_dir, "archiver") as state, build_outlets(site) as outlets:
+            return 0 if asyncio.run(_record(site, state, outlets)) else 1
+    except (StateError, FolderTaken, CannotStart) as error:
         log.error("%s", error)
         return 2
     except Exception:
@@ -66,23 +76,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-async def _record(site: Site, state: State) -> bool:
+async def _record(site: Site, state: State, outlets: list[Outlet]) -> bool:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    csv = site.archive.csv
-    names = ", ".join(device.name for device in site.devices)
-    recorder = Recorder(site, state)
-    recorder.claim()
-    print(
-        f"archiver: rows of {names} (site {site.name}, {site.prefix}*) to CSV files in {csv.directory}, "
-        f"written every {csv.write_every:g} s, a new file every {csv.new_file_every:g} s",
-        flush=True,
-    )
+    recorder = Recorder(site, state, outlets, LastEvents(site.state_dir / "archiver-last.jsonl"))
+    print(announcement(site), flush=True)
     log.info("start")
     complete = await recorder.run(stop)
     log.info("stop")
     return complete
+
+
+def announcement(site: Site) -> str:
+    """Say in one line what is recorded, and where to."""
+    archive = site.archive
+    names = ", ".join(device.name for device in site.devices)
+    what = [f"rows and PVs of {names} (site {site.name}, {site.prefix}*)"] if names else []
+    what += [f"{len(archive.pvs)} PVs by name"] if archive.pvs else []
+    stores = []
+    if archive.csv.enabled:
+        csv = archive.csv
+        stores.append(
+            f"CSV files in {csv.directory}, written every {csv.write_every:g} s, "
+            f"a new file every {csv.new_file_every:g} s"
+        )
+    return f"archiver: {' and '.join(what)} to {' and to '.join(stores)}"
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ def site_page() -> str:
     definitions = schema["$defs"]
     parts = [NOTE + "# The site file\n"]
     parts.append("One TOML file; unknown keys are refused. Relative paths count from its folder.\n")
-    places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive.csv]", "CsvTable")]
+    places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive]", "ArchiveTable")]
+    places += [("[archive.csv]", "CsvTable")]
     places += [(f'[[device]] with type = "{name}"', f"device.{name}") for name in sorted(config.installed_kinds())]
     places += [('alarms."NAME" of a device', "AlarmTable")]
     for heading, name in places:

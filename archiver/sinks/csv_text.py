@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal
@@ -41,6 +41,39 @@ def time_text(time_ns: int, form: TimeFormat = "seconds", digits: int = 13) -> s
         return str(ticks)
     text = str(ticks).zfill(decimals + 1)
     return f"{text[:-decimals]}.{text[-decimals:]}"
+
+
+class Timer:
+    """`time_text` for many times in one form: what is the same for all times of a second is written once."""
+
+    def __init__(self, form: TimeFormat, digits: int) -> None:
+        self._form: TimeFormat = form
+        self._digits = digits
+        self._decimals = digits - 10 if form == "seconds" else -1
+        self._unit = 10 ** max(9 - self._decimals, 0)
+        self._ticks = 10 ** max(self._decimals, 0)
+        self._second = -1
+        self._head = ""
+        self.text: Callable[[int], str] = str if form == "ns" else self._text
+
+    def _text(self, time_ns: int) -> str:
+        second, rest = divmod(time_ns, SECOND)
+        if second != self._second:
+            if self._form == "iso":
+                self._head = _iso_second(second) + "."
+            elif len(str(second)) != 10 or not 0 < self._decimals < 9:
+                return time_text(time_ns, self._form, self._digits)
+            else:
+                self._head = f"{second}."
+            self._second = second
+        if self._form == "iso":
+            return f"{self._head}{rest:09d}Z"
+        ticks, over = divmod(rest, self._unit)
+        if 2 * over > self._unit or (2 * over == self._unit and ticks % 2):
+            ticks += 1
+            if ticks == self._ticks:
+                return time_text(time_ns, self._form, self._digits)
+        return f"{self._head}{ticks:0{self._decimals}d}"
 
 
 @lru_cache(maxsize=8)
@@ -102,15 +135,15 @@ class RowText:
     ) -> None:
         self.header = header_text(signals).encode()
         self._whole = tuple(signal.kind in (Kind.INT, Kind.ENUM) for signal in signals)
-        self._time_format: TimeFormat = time_format
-        self._time_digits = time_digits
+        self._time = Timer(time_format, time_digits).text
         self._digits: ValueDigits = value_digits
         cell = "%r" if value_digits == "repr" else f"%.{value_digits}g"
         self._format = ",".join("%.0f" if whole else cell for whole in self._whole)
 
-    def same_columns(self, other: "RowText") -> bool:
-        """Whether rows of both may lie in one file."""
-        return self.header == other.header and self._whole == other._whole
+    @property
+    def kinds(self) -> str:
+        """Which columns are whole numbers ("1") and which not ("0")."""
+        return "".join("1" if whole else "0" for whole in self._whole)
 
     def encode(self, time_ns: int, values: Sequence[float]) -> bytes:
         """Write one row as a line.
@@ -131,4 +164,4 @@ class RowText:
                 if "e" in cell or "n" in cell:
                     cells[index] = value_text(values[index], self._digits)
             text = ",".join(cells)
-        return f"{time_text(time_ns, self._time_format, self._time_digits)},{text}\n".encode()
+        return f"{self._time(time_ns)},{text}\n".encode()

@@ -1,0 +1,58 @@
+"""The stores that a site file asks for, each with its spool."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from archiver.outlet import Outlet
+from archiver.sinks.csv_files import CsvFiles
+from archiver.sinks.sink import Sink
+from archiver.spool import MEGABYTE, Spool
+from iocs.config import Site
+
+
+class CannotStart(Exception):
+    """A store or its spool cannot be used; the text says what to do."""
+
+
+@contextmanager
+def build_outlets(site: Site) -> Iterator[list[Outlet]]:
+    """Give the stores of a site, ready to start.
+
+    Raises:
+        CannotStart: a spool cannot be used.
+        FolderTaken: another archiver writes to a folder.
+    """
+    archive = site.archive
+    outlets: list[Outlet] = []
+    csv = CsvFiles(archive.csv)
+    csv.claim()
+    try:
+        outlet = _outlet(site, csv, archive.csv.write_every)
+        csv.on_new_file = outlet.new_file
+        outlets.append(outlet)
+        yield outlets
+    finally:
+        csv.close()
+
+
+def spool_folder(site: Site) -> Path:
+    """Give where what waits for the stores lies."""
+    return site.state_dir / "spool"
+
+
+def _outlet(site: Site, sink: Sink, write_every: float) -> Outlet:
+    archive = site.archive
+    folder = spool_folder(site) / sink.name
+    spool = Spool(
+        sink.name,
+        folder,
+        most_bytes=round(archive.spool_megabytes * MEGABYTE),
+        keep_free=round(archive.spool_keep_free_megabytes * MEGABYTE),
+        memory_bytes=round(archive.spool_memory_megabytes * MEGABYTE),
+    )
+    try:
+        spool.open()
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"the spool of {sink.name} cannot be used: {error}") from error
+    return Outlet(sink, spool, folder / "dead-letters", write_every, archive.sync_every)
