@@ -4,7 +4,7 @@ BIN     := .venv/bin
 SITE    ?= site.example.toml
 MINUTES ?= 10
 
-.PHONY: venv run test check bench soak clean
+.PHONY: venv influxd run test check bench soak clean
 
 venv: .venv/.installed
 
@@ -21,6 +21,13 @@ venv: .venv/.installed
 .venv/.bench: .venv/.tools
 	$(BIN)/pip install --quiet --editable '.[bench]'
 	@touch $@
+
+# A real InfluxDB 1 for the tests of the archiver: Debian's package, unpacked and not installed.
+influxd: .cache/influxdb/usr/bin/influxd
+
+.cache/influxdb/usr/bin/influxd:
+	mkdir -p .cache/influxdb
+	cd .cache/influxdb && apt-get download influxdb && dpkg-deb -x influxdb_*.deb . && rm influxdb_*.deb
 
 # The whole example lab on simulators: IOC and archiver, until Ctrl-C.
 run: .venv/.installed

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not site.devices and not site.archive.pvs:
         print(f"{site.path}: no [[device]] and no [archive] pvs to record", file=sys.stderr)
         return 2
-    if not site.archive.csv.enabled:
+    if not site.archive.csv.enabled and site.archive.influx is None:
         print(f"{site.path}: [archive.csv] is off, and there is no other store", file=sys.stderr)
         return 2
     return _run(site)
@@ -101,6 +101,8 @@ def announcement(site: Site) -> str:
             f"CSV files in {csv.directory}, written every {csv.write_every:g} s, "
             f"a new file every {csv.new_file_every:g} s"
         )
+    if (influx := archive.influx) is not None:
+        stores.append(f"InfluxDB at {influx.url}, bucket {influx.bucket}, every {influx.write_every:g} s")
     return f"archiver: {' and '.join(what)} to {' and to '.join(stores)}"
 
 

@@ -1,11 +1,12 @@
 """The stores that a site file asks for, each with its spool."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from archiver.outlet import Outlet
 from archiver.sinks.csv_files import CsvFiles
+from archiver.sinks.influx import Influx
 from archiver.sinks.sink import Sink
 from archiver.spool import MEGABYTE, Spool
 from iocs.config import Site
@@ -24,16 +25,23 @@ def build_outlets(site: Site) -> Iterator[list[Outlet]]:
         FolderTaken: another archiver writes to a folder.
     """
     archive = site.archive
-    outlets: list[Outlet] = []
-    csv = CsvFiles(archive.csv)
-    csv.claim()
-    try:
-        outlet = _outlet(site, csv, archive.csv.write_every)
-        csv.on_new_file = outlet.new_file
-        outlets.append(outlet)
+    with ExitStack() as held:
+        outlets: list[Outlet] = []
+        if archive.csv.enabled:
+            csv = CsvFiles(archive.csv)
+            held.callback(csv.close)
+            csv.claim()
+            outlet = _outlet(site, csv, archive.csv.write_every)
+            csv.on_new_file = outlet.new_file
+            outlets.append(outlet)
+        if archive.influx is not None:
+            try:
+                influx = Influx(archive.influx)
+            except LookupError as error:
+                raise CannotStart(f"{site.path}: {error.args[0]}") from error
+            held.callback(influx.close)
+            outlets.append(_outlet(site, influx, archive.influx.write_every))
         yield outlets
-    finally:
-        csv.close()
 
 
 def spool_folder(site: Site) -> Path:

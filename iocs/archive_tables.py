@@ -1,5 +1,6 @@
-"""The tables `[archive]` and `[archive.csv]` of the site file."""
+"""The tables `[archive]`, `[archive.csv]` and `[archive.influx]` of the site file."""
 
+import os
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -86,6 +87,76 @@ class ModeTable(Table):
 Mode = Literal["none", "monitor"] | ModeTable
 
 
+class PointTable(Table):
+    """Where one quantity goes in InfluxDB: `[archive.influx.point."PATTERN"]`."""
+
+    measurement: str = Field(min_length=1, description="Measurement.")
+    field: str = Field(min_length=1, description="Field.")
+    tags: dict[str, str] = Field({}, description="Tags; {channel} and {board} are the numbers in CH0 and B0.")
+    bucket: str = Field("", description="Bucket, where it is another one.")
+    scale: FiniteFloat = Field(1.0, description="The value is multiplied by this")
+    offset: FiniteFloat = Field(0.0, description="and this is added.")
+
+    @field_validator("tags")
+    @classmethod
+    def _tags(cls, tags: dict[str, str]) -> dict[str, str]:
+        for tag in tags.values():
+            try:
+                tag.format_map({"channel": "0", "board": "0"})
+            except (KeyError, ValueError, IndexError) as error:
+                raise ValueError(f"{tag!r}: only {{channel}} and {{board}} may stand in braces ({error!r})") from None
+        return tags
+
+
+class InfluxTable(Table):
+    """`[archive.influx]`: the table's presence turns it on."""
+
+    url: str = Field(description="Where the server answers: http://127.0.0.1:8086.")
+    version: Literal[1, 2] = Field(2, description="2: /api/v2/write, by influxdb-client; 1: /write, plain HTTP.")
+    org: str = Field("", description="Organisation (version 2).")
+    bucket: str = Field(description="Bucket, or database (version 1).")
+    token_env: str | None = Field(
+        None, description="Environment variable that holds the token (version 1: user:password)."
+    )
+    token_file: SitePath | None = Field(None, description="File that holds the token.")
+    write_every: float = Field(1.0, gt=0, le=3600, description="Seconds between writes.")
+    timeout: float = Field(10.0, gt=0, le=600, description="Seconds to wait for the server's answer.")
+    gzip: bool = Field(False, strict=True, description="Compress what is sent.")
+    names: Literal["countinghouse", "picosec"] = Field(
+        "countinghouse", description='"picosec": measurements, tags, fields and units of the old gas and HV scripts.'
+    )
+    point: dict[str, PointTable] = Field(
+        {},
+        description='[archive.influx.point."HV:CH*:VMON"]: names of one\'s own, by pattern of the name without '
+        "the site's prefix, for samples and for columns of rows.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return url.rstrip("/")
+
+    def token(self) -> str:
+        """Read the token; empty where the table names none.
+
+        Raises:
+            LookupError: the environment variable is not set, or the file cannot be read; the text says so.
+        """
+        if self.token_env is not None:
+            token = os.environ.get(self.token_env, "").strip()
+            if not token:
+                raise LookupError(f"[archive.influx], key token_env: {self.token_env} is not set in the environment")
+            return token
+        if self.token_file is None:
+            return ""
+        try:
+            return self.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise LookupError(f"[archive.influx], key token_file: {self.token_file} cannot be read: {error}") from error
+
+
 class ArchiveTable(Table):
     """`[archive]`: what the archiver records, and where to."""
 
@@ -109,6 +180,7 @@ class ArchiveTable(Table):
         64.0, gt=0, description="Most that waits in memory for one store while the spool cannot be written."
     )
     csv: CsvTable = Field({}, description="CSV files.")  # type: ignore[assignment]  # validated as a table
+    influx: InfluxTable | None = Field(None, description="An InfluxDB.")
 
     def mode(self, name: str) -> Mode | None:
         """Give what the patterns say of a PV, None if they say nothing.
