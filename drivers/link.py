@@ -1,80 +1,123 @@
 """The wire to one box: one address syntax, one owner, a deadline on every wait, and the back-off between attempts.
 
-A `Link` is an exclusive byte connection. Its face fits every transport: those with sockets wait in the event loop,
-those that block (serial lines, vendor libraries) keep one thread of their own behind the same five verbs.
+A `Link` is an exclusive byte connection. Its face fits every transport: what has a descriptor (sockets, serial ports)
+is waited for in the event loop, what blocks (opening and closing a serial port, vendor libraries) has a thread of its
+own behind the same five verbs.
 """
 
-import asyncio
-import contextlib
+import importlib
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import parse_qsl, urlencode
 
-from drivers.errors import LinkError, LinkTimeout
+TRANSPORTS = {
+    "tcp": ("drivers.tcp_link", "TcpLink"),
+    "serial": ("drivers.serial_link", "SerialLink"),
+    "rfc2217": ("drivers.rfc2217_link", "Rfc2217Link"),
+}
 
-READ_SIZE = 65536
+_FRAME = r"[5-8][NEOMS](1|1\.5|2)"
+_LINE = {
+    "baud": (r"[1-9]\d{0,7}", "bits per second, for example 9600"),
+    "frame": (_FRAME, "data bits 5 to 8, parity N E O M S, stop bits 1 1.5 2, for example 8N1"),
+    "xonxoff": (r"on|off", "on, off"),
+}
+OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "tcp": {},
+    "serial": {**_LINE, "dtr": (r"keep|on|off|hupcl-off", "keep, on, off, hupcl-off")},
+    "rfc2217": {**_LINE, "dtr": (r"keep|on|off", "keep, on, off")},
+}
+"""What may follow the `?` of each scheme: option -> pattern of its values, and the same in words."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a box is: `tcp://host:port`, with options as in a URL (`?key=value`).
+    """Where a box is: `tcp://host:port`, `serial:///dev/...`, with options as in a URL (`?key=value&key=value`).
 
     Attributes:
         scheme: transport, e.g. "tcp".
-        host: name or IP address.
+        host: name or IP address; empty where the scheme has a path instead.
         port: TCP port, or None where none was written.
         options: the `?key=value` part.
+        path: absolute path of a serial port; else empty.
     """
 
     scheme: str
-    host: str
+    host: str = ""
     port: int | None = None
-    options: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    path: str = ""
 
     def __str__(self) -> str:
         """Give the address back in the syntax it is written in."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
         options = urlencode(self.options, safe="/:,@")
-        return f"{self.scheme}://{host}{port}" + (f"?{options}" if options else "")
+        return f"{self.scheme}://{host}{port}{self.path}" + (f"?{options}" if options else "")
 
 
 _ADDRESS = re.compile(
     r"(?P<scheme>[a-z0-9]+)://"
-    r"(?:\[(?P<v6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\[\]:/?#\s]+))"
+    r"(?:\[(?P<v6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\[\]:/?#\s]+))?"
     r"(?::(?P<port>\d+))?"
+    r"(?P<path>/[^?#\s]*)?"
     r"(?:\?(?P<options>[^#\s]*))?"
 )
+_EXAMPLES = {
+    "tcp": "tcp://192.168.0.20:4712",
+    "serial": "serial:///dev/serial/by-id/usb-...?baud=115200",
+    "rfc2217": "rfc2217://192.168.0.20:4001?baud=9600",
+}
 
 
 def parse_address(text: str, default_port: int | None = None) -> Address:
-    """Read an address such as `tcp://192.168.0.20:4712`.
+    """Read an address such as `tcp://192.168.0.20:4712` or `serial:///dev/serial/by-id/usb-...?baud=115200`.
 
     Args:
         text: the address as written in the site file or on a command line.
-        default_port: the port to use where none is written.
+        default_port: the port to use where none is written; a serial port has none.
 
     Raises:
-        ValueError: the text is not an address, or its scheme is not supported; the message says what is.
+        ValueError: the text is not an address, or its scheme, an option or an option's value is not known here; the
+            message says what is.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is not an address: write scheme://host:port, for example tcp://192.168.0.20:4712")
-    if match["scheme"] not in TRANSPORTS:
-        raise ValueError(
-            f"{text!r}: links of the kind {match['scheme']!r} are not known here; known: {', '.join(TRANSPORTS)}"
-        )
-    port = int(match["port"]) if match["port"] else default_port
-    if port is None:
-        raise ValueError(f"{text!r} has no port: write {match['scheme']}://host:port")
-    if not 0 < port < 65536:
-        raise ValueError(f"{text!r}: port {port} is not within 1..65535")
-    options = MappingProxyType(dict(parse_qsl(match["options"] or "", keep_blank_values=True)))
-    return Address(match["scheme"], match["v6"] or match["host"], port, options)
+        raise ValueError(f"{text!r} is not an address: write scheme://host:port, for example {_EXAMPLES['tcp']}")
+    scheme, host, path = match["scheme"], match["v6"] or match["host"] or "", match["path"] or ""
+    if scheme not in TRANSPORTS:
+        raise ValueError(f"{text!r}: links of the kind {scheme!r} are not known here; known: {', '.join(TRANSPORTS)}")
+    on_host = scheme != "serial"
+    if on_host != bool(host) or on_host == bool(path) or (match["port"] and not on_host):
+        raise ValueError(f"{text!r} is not an address of the kind {scheme!r}: write for example {_EXAMPLES[scheme]}")
+    port = None
+    if on_host:
+        port = int(match["port"]) if match["port"] else default_port
+        if port is None:
+            raise ValueError(f"{text!r} has no port: write {scheme}://host:port")
+        if not 0 < port < 65536:
+            raise ValueError(f"{text!r}: port {port} is not within 1..65535")
+    return Address(scheme, host, port, _options(text, scheme, match["options"] or ""), path)
+
+
+def _options(text: str, scheme: str, written: str) -> Mapping[str, str]:
+    known = OPTIONS[scheme]
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(written, keep_blank_values=True):
+        if name not in known:
+            which = f"known: {', '.join(known)}" if known else f"{scheme}:// has none"
+            raise ValueError(f"{text!r}: there is no option {name!r}; {which}")
+        pattern, words = known[name]
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{text!r}: option {name} cannot be {value!r}; it may be: {words}")
+        if name in options:
+            raise ValueError(f"{text!r}: option {name} is given twice")
+        options[name] = value
+    return MappingProxyType(options)
 
 
 class Link(Protocol):
@@ -115,127 +158,10 @@ class Link(Protocol):
         ...
 
 
-class TcpLink:
-    """A `Link` over TCP, with TCP_NODELAY and keep-alive left to asyncio's defaults."""
-
-    def __init__(self, address: Address) -> None:
-        self.address = address
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._exchanging = asyncio.Lock()
-
-    async def open(self, timeout: float) -> None:
-        """Connect within `timeout` seconds."""
-        if self._writer is not None:
-            raise LinkError(f"{self.address}: already open")
-        try:
-            async with asyncio.timeout(timeout):
-                self._reader, self._writer = await asyncio.open_connection(self.address.host, self.address.port)
-        except TimeoutError:
-            raise LinkTimeout(
-                f"{self.address}: no connection within {timeout:g} s; "
-                "is the box switched on, the cable in, a firewall between?"
-            ) from None
-        except UnicodeError as error:
-            raise LinkError(f"{self.address}: {self.address.host!r} is no host name: {error}") from error
-        except OSError as error:
-            raise LinkError(f"{self.address}: {reason(error)}") from error
-
-    async def read(self, timeout: float) -> bytes:
-        """Give the bytes that are there, waiting up to `timeout` seconds for the first."""
-        reader, _ = self._streams()
-        try:
-            async with asyncio.timeout(timeout):
-                data = await reader.read(READ_SIZE)
-        except TimeoutError:
-            raise LinkTimeout(f"{self.address}: silent for {timeout:g} s") from None
-        except OSError as error:
-            await self.close()
-            raise LinkError(f"{self.address}: {reason(error)}") from error
-        if not data:
-            await self.close()
-            raise LinkError(f"{self.address}: the peer closed the connection")
-        return data
-
-    async def write(self, data: bytes, timeout: float) -> None:
-        """Hand `data` to the kernel within `timeout` seconds."""
-        _, writer = self._streams()
-        try:
-            async with asyncio.timeout(timeout):
-                writer.write(data)
-                await writer.drain()
-        except TimeoutError:
-            await self.close()
-            raise LinkTimeout(f"{self.address}: could not send {len(data)} bytes within {timeout:g} s") from None
-        except OSError as error:
-            await self.close()
-            raise LinkError(f"{self.address}: {reason(error)}") from error
-
-    async def exchange(self, request: bytes, length: Callable[[bytes], int | None], timeout: float) -> bytes:
-        """Send `request`, give back its complete reply. Exchanges that are asked for at the same time take turns."""
-        async with self._exchanging:
-            return await self._exchange(request, length, timeout)
-
-    async def _exchange(self, request: bytes, length: Callable[[bytes], int | None], timeout: float) -> bytes:
-        reply = bytearray()
-        try:
-            async with asyncio.timeout(timeout):
-                await self._drop_stale()
-                await self.write(request, timeout)
-                while (size := length(bytes(reply))) is None:
-                    reply += await self.read(timeout)
-        except (TimeoutError, LinkTimeout):
-            await self.close()
-            raise LinkTimeout(
-                f"{self.address}: no complete answer to {request!r} within {timeout:g} s; got {bytes(reply[:80])!r}"
-            ) from None
-        except BaseException:  # cancelled, or not understood: the rest of the answer would be taken for the next one
-            await self.close()
-            raise
-        return bytes(reply[:size])
-
-    async def _drop_stale(self) -> None:
-        """Drop what lies unread. StreamReader cannot be looked into: a read that may not wait does it."""
-        reader, _ = self._streams()
-        for _turn in range(2):  # in the first turn of the loop the socket is looked at, in the second it is read
-            await asyncio.sleep(0)
-        while True:
-            try:
-                async with asyncio.timeout(0):
-                    data = await reader.read(READ_SIZE)
-            except TimeoutError:
-                return
-            except OSError as error:
-                raise LinkError(f"{self.address}: {reason(error)}") from error
-            if not data:
-                raise LinkError(f"{self.address}: the peer closed the connection")
-
-    async def close(self) -> None:
-        """Close at once; what is still unsent gets half a second."""
-        writer, self._reader, self._writer = self._writer, None, None
-        if writer is None:
-            return
-        writer.close()
-        try:
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(0.5):
-                    await writer.wait_closed()
-        finally:
-            if writer.transport.get_write_buffer_size():  # the peer does not read, or we are cancelled
-                writer.transport.abort()
-
-    def _streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._reader is None or self._writer is None:
-            raise LinkError(f"{self.address}: not open")
-        return self._reader, self._writer
-
-
-TRANSPORTS: dict[str, Callable[[Address], Link]] = {"tcp": TcpLink}
-
-
 def make_link(address: Address) -> Link:
-    """Give the (closed) link for an address."""
-    return TRANSPORTS[address.scheme](address)
+    """Give the (closed) link for an address. What a transport needs is imported with its first link."""
+    module, name = TRANSPORTS[address.scheme]
+    return getattr(importlib.import_module(module), name)(address)
 
 
 def reason(error: OSError) -> str:

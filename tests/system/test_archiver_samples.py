@@ -41,8 +41,8 @@ class Logbook:
         process.line("archiver: ")
         return process
 
-    def counting(self, rate: float) -> Process:
-        process = self.start("tests.system.counting_ioc", self.prefix, "--rate", str(rate))
+    def counting(self, rate: float, *before: str) -> Process:
+        process = self.start(*before, "tests.system.counting_ioc", self.prefix, "--rate", str(rate))
         process.line("counting on port")
         return process
 
@@ -154,7 +154,7 @@ def test_a_server_that_is_restarted_and_a_clock_that_leaps(logbook) -> None:
     archiver = book.archiver()
     wait_for(lambda: len(book.values().get("PV0", [])) > 10, "values")
     first.kill()
-    second = book.counting(20)
+    second = book.counting(20, "tests.system.stepped_clock")
     wait_for(lambda: book.marks("PV0").count("CONNECTED") == 2, "the return")
     before = len(book.values()["PV0"])
     second.tell("-86400")  # a day back
