@@ -1,4 +1,4 @@
-"""The archiver's command line: `python -m archiver run SITE`."""
+"""The archiver's command line: `python -m archiver run SITE | run --pv NAME ... --csv DIR | get PV ...`."""
 
 import argparse
 import asyncio
@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from archiver import get
 from archiver.last_events import LastEvents
 from archiver.outlet import Outlet
 from archiver.record import Recorder
 from archiver.sinks.folder import FolderTaken
 from archiver.stores import CannotStart, build_outlets
 from iocs import log as logs
-from iocs.config import ConfigError, Site, load
+from iocs.archive_tables import ArchiveTable
+from iocs.config import AccessTable, ConfigError, Site, SiteTable, load
 from iocs.state import State, StateError, open_state
 
 log = logging.getLogger("archiver")
@@ -34,19 +36,32 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"countinghouse {_version()}")
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
-        "run", help="record until stopped", description="Record the rows of a site into CSV files."
+        "run", help="record until stopped", description="Record a site, or PVs by name, into CSV files and InfluxDB."
     )
-    run.add_argument("site", type=Path, metavar="SITE", help="the site file")
+    what = run.add_mutually_exclusive_group(required=True)
+    what.add_argument("site", type=Path, nargs="?", metavar="SITE", help="the site file")
+    what.add_argument("--pv", nargs="+", metavar="NAME", help="PVs of anybody's servers, without a site file")
+    run.add_argument("--csv", type=Path, metavar="DIR", help="with --pv: the folder of the CSV files")
     run.add_argument("--version", action="version", version=f"countinghouse {_version()}")
     logs.add_options(run)
+    get.add_parser(commands)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 done, 1 failed while running, 2 bad usage or configuration."""
     options = parser().parse_args(arguments)
+    if options.command == "get":
+        return get.run(options)
+    if (options.pv is None) is not (options.csv is None):
+        print(
+            "--pv needs --csv DIR, where the files are to lie, and --csv goes with --pv; "
+            "a site file says in [archive.csv] where its files lie",
+            file=sys.stderr,
+        )
+        return 2
     try:
-        site = load(options.site)
+        site = load(options.site) if options.csv is None else _site_of_names(options.pv, options.csv)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -62,6 +77,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{site.path}: [archive.csv] is off, and there is no other store", file=sys.stderr)
         return 2
     return _run(site)
+
+
+def _site_of_names(pvs: Sequence[str], folder: Path) -> Site:
+    """Give a site that has nothing but PVs by name; its state lies in the folder of the files."""
+    folder = folder.resolve()
+    archive = ArchiveTable.model_validate(
+        {"pvs": list(dict.fromkeys(pvs)), "csv": {"directory": folder, "value_digits": "repr", "time_format": "iso"}}
+    )
+    about = SiteTable.model_construct(name="", prefix="", state_dir=folder / ".archiver")
+    return Site(
+        path=folder,
+        name="",
+        prefix="",
+        simulated=False,
+        state_dir=folder / ".archiver",
+        devices=(),
+        archive=archive,
+        access=AccessTable.model_validate({}),
+        about=about,
+    )
 
 
 def _run(site: Site) -> int:

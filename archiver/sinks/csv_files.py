@@ -232,14 +232,11 @@ class CsvFiles:
     def _prefix(self, stream: str, rules: CsvFilesTable) -> str:
         if stream == SAMPLES:
             return "samples_"
-        default = stream.removesuffix(":ROW").replace(":", "_") + "_"
-        prefix = rules.name if rules.name is not None else default
+        prefix, longer = prefixes_of(stream, rules)
         holder = self._prefixes.setdefault((rules.directory, prefix), stream)
         if holder != stream:
-            log.warning(
-                "%s: files of %s begin with %r already; these begin with %r", stream, holder, prefix, prefix + default
-            )
-            prefix += default
+            log.warning("%s: files of %s begin with %r already; these begin with %r", stream, holder, prefix, longer)
+            prefix = longer
         return prefix
 
     def _roll_back(self, before: dict[str, _Current]) -> None:
@@ -281,3 +278,10 @@ class CsvFiles:
         self._current.clear()
         for folder in self._folders.values():
             folder.release()
+
+
+def prefixes_of(stream: str, rules: CsvFilesTable) -> tuple[str, str]:
+    """Give what the files of a row begin with, and what they do where another row's begin so already."""
+    default = stream.removesuffix(":ROW").replace(":", "_") + "_"
+    prefix = rules.name if rules.name is not None else default
+    return prefix, prefix + default

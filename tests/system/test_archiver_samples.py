@@ -163,3 +163,22 @@ def test_a_server_that_is_restarted_and_a_clock_that_leaps(logbook) -> None:
     times = [int(row[0]) for row in samples(book.data) if row[2]]
     assert max(times) - min(times) > 80_000 * 10**9
     assert len(list(book.data.glob("samples_*.csv"))) <= 2  # by arrival: a clock of a server makes no files
+
+
+def test_without_a_site_file_and_read_back_by_the_command(logbook) -> None:
+    book = logbook()
+    book.counting(20)
+    names = [f"{book.prefix}PV{n}" for n in range(2)]
+    archiver = book.start("archiver", "run", "--pv", *names, "--csv", str(book.data))
+    wait_for(lambda: sum(line[1] == names[1] for line in samples(book.data)) > 12, "values", 60)
+    assert archiver.stop() == 0
+    get = [sys.executable, "-m", "archiver", "get", names[1], "--folder", str(book.data), "--from", "5min", "--csv"]
+    done = subprocess.run(get, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(",") for line in done.stdout.splitlines()]
+    assert [line[4] for line in lines if line[4] in MARKS] == ["CONNECTED", "STOPPED"]
+    numbers = [float(line[2]) for line in lines[1:] if line[4] == "NO_ALARM"]
+    assert numbers == [numbers[0] + n for n in range(len(numbers))] and len(numbers) > 10
+    again = book.start("archiver", "run", "--pv", names[0])
+    again.line("--pv needs --csv")
+    assert again.popen.wait(20) == 2
