@@ -14,6 +14,7 @@ from archiver.last_events import LastEvents
 from archiver.outlet import Outlet
 from archiver.record import Recorder
 from archiver.sinks.folder import FolderTaken
+from archiver.status import ArchiverStatus
 from archiver.stores import CannotStart, build_outlets
 from iocs import log as logs
 from iocs.archive_tables import ArchiveTable
@@ -118,7 +119,8 @@ async def _record(site: Site, state: State, outlets: list[Outlet]) -> bool:
     recorder = Recorder(site, state, outlets, LastEvents(site.state_dir / "archiver-last.jsonl"))
     print(announcement(site), flush=True)
     log.info("start")
-    complete = await recorder.run(stop)
+    others = [ArchiverStatus(site, recorder).serve()] if site.prefix else []
+    complete = await recorder.run(stop, *others)
     log.info("stop")
     return complete
 

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from archiver.batch import Batch, Event, Mark, Source
@@ -15,6 +15,16 @@ from archiver.spool import Spool
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # s between attempts while a store takes nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the events for a store; see `Outlet`."""
+
+    seen: int
+    written: int
+    waiting: int
+    dropped: dict[str, int]
 
 
 class Outlet:
@@ -64,14 +74,14 @@ class Outlet:
         if not encoded.count:
             return
         gaps = self.sink.encode(Batch(batch.arrived_ns, list(self._lost.items()))) if self._lost else Encoded(b"", 0)
-        self.seen += encoded.count
         if self.spool.put(gaps.data + encoded.data, gaps.count + encoded.count):
-            self.seen += gaps.count
+            self.seen += encoded.count + gaps.count
             if self._lost:
                 count = sum(gap.missing for gap in self._lost.values())
                 log.warning("%s: %d events were lost; there is room in the spool again", self.sink.name, count)
                 self._lost = {}
         else:
+            self.seen += encoded.count
             self._lose(batch, encoded.count)
 
     def _lose(self, batch: Batch, count: int) -> None:
@@ -102,6 +112,17 @@ class Outlet:
     def waiting(self) -> int:
         """Events in the spool and in hand."""
         return self.spool.waiting - self._done
+
+    def counts(self) -> Counts:
+        """Give the counts of one moment: seen = written + waiting + dropped."""
+        counts = Counts(0, 0, 0, {})
+        for _ in range(1000):  # the two threads change them one after the other, within microseconds
+            lost = {"damaged in the spool": self.spool.lost} if self.spool.lost else {}
+            counts = Counts(self.seen, self.written, self.waiting, {**self.dropped, **lost})
+            if counts.seen == counts.written + counts.waiting + sum(counts.dropped.values()):
+                break
+            time.sleep(1e-5)
+        return counts
 
     # -- out
 

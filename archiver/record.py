@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from archiver.batch import Batch, Event, Mark, Source, foreign
@@ -55,7 +55,8 @@ class Recorder:
         self.devices += [DeviceRecorder(name, self, expected=False) for name in servers]
         self.pvs: dict[str, PvRecorder] = {}
         self.foreign: list[ForeignPv] = []
-        self.received = self.rate = 0
+        self.received = 0
+        self.slowest = 0.0, ""  # s that the newest event of a PV was old when it came, and the PV
         self._state = state
         self._last = last
         self._held = Batch()
@@ -80,8 +81,12 @@ class Recorder:
             log.warning("the catalogues of the run before are not known: %s", error)
             self._catalogues = {}
 
-    async def run(self, stop: asyncio.Event) -> bool:
+    async def run(self, stop: asyncio.Event, *others: Coroutine[Any, Any, None]) -> bool:
         """Record until `stop` is set, then spool and write what is held.
+
+        Args:
+            stop: ends it.
+            others: what is to run meanwhile; a fault in it ends the run.
 
         Returns:
             Whether all that came is in the stores or waits in their spools.
@@ -92,9 +97,9 @@ class Recorder:
         for outlet in self.outlets:
             outlet.start()
         async with Client() as self._client:
-            return await self._run(stop)
+            return await self._run(stop, others)
 
-    async def _run(self, stop: asyncio.Event) -> bool:
+    async def _run(self, stop: asyncio.Event, others: Sequence[Coroutine[Any, Any, None]]) -> bool:
         for device in self.devices:
             self._watch(device.name, device.pvs, device.on_catalogue)
         own = tuple(f"{self.site.prefix}{device.name}:" for device in self.site.devices)
@@ -104,6 +109,8 @@ class Recorder:
         ending = asyncio.create_task(stop.wait())
         self._start("-", self._chores())
         self._start("-", self._spool_for_ever())
+        for other in others:
+            self._start("-", other)
         try:
             await asyncio.wait([ending, self._failed], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -348,8 +355,21 @@ class Recorder:
         """Give what tells the last event of each PV of a batch from its repetition."""
         readings = {source.pv: what for source, what in batch.samples if not isinstance(what, Mark)}
         newest: dict[str, Any] = {pv: fingerprint(reading) for pv, reading in readings.items()}
+        self._measure_lag(batch, readings)
         newest |= {row.source.pv: (row.sequence, row.version, row.time_ns) for row in batch.rows}
         return newest
+
+    def _measure_lag(self, batch: Batch, readings: dict[str, Reading]) -> None:
+        lags = [(batch.arrived_ns - reading.time_ns, pv) for pv, reading in readings.items()]
+        lags += [(batch.arrived_ns - row.time_ns, row.source.pv) for row in batch.rows[-1:]]
+        if lags:
+            lag, pv = max(lags)
+            self.slowest = lag / 1e9, pv
+
+    @property
+    def held(self) -> int:
+        """Events in memory on their way to the spools."""
+        return len(self._held)
 
     # -- what is due by time
 
@@ -384,8 +404,9 @@ class Recorder:
             recorded = sum(pv.recorded for pv in self.pvs.values())
             told[f"{len(self.pvs)} single PVs"] = f"{seen} events, {recorded} recorded, {repeats} repeats"
         for outlet in self.outlets:
-            dropped = "".join(f", {count} dropped ({reason})" for reason, count in outlet.dropped.items())
-            told[outlet.sink.name] = f"{outlet.seen} seen, {outlet.written} written, {outlet.waiting} waiting{dropped}"
+            counts = outlet.counts()
+            dropped = "".join(f", {count} dropped ({reason})" for reason, count in counts.dropped.items())
+            told[outlet.sink.name] = f"{counts.seen} seen, {counts.written} written, {counts.waiting} waiting{dropped}"
         for who, text in told.items():
             if when or self._said.get(who) != text:
                 self._said[who] = text

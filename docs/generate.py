@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from archiver import status
 from drivers.c37118.simulated_stream import SimulatedStream
 from iocs import config
 from iocs.ca import statistics
@@ -17,7 +18,12 @@ NOTE = "<!-- made by docs/generate.py; do not edit -->\n\n"
 
 def pages() -> dict[str, str]:
     """Give the text of each page by file name."""
-    return {"pmu.md": pmu_page(), "server.md": server_page(), "site-file.md": site_page()}
+    return {
+        "archiver.md": archiver_page(),
+        "pmu.md": pmu_page(),
+        "server.md": server_page(),
+        "site-file.md": site_page(),
+    }
 
 
 def pmu_page() -> str:
@@ -36,6 +42,21 @@ def pmu_page() -> str:
         "## What every device has\n",
         table(list(COMMON)),
         "`ROW` holds the columns marked so, every frame: see [explanation](../explanation/truth.md).\n",
+    ]
+    return "\n".join(parts)
+
+
+def archiver_page() -> str:
+    """PVs in which the archiver tells about itself."""
+    parts = [
+        NOTE + "# PVs of the archiver\n",
+        "Names stand after the site's prefix and `ARC:`, e.g. `LAB:ARC:RATE`. They are posted once a second. Of each",
+        "store holds at every moment: SEEN = WRITTEN + WAITING + DROPPED. `STATUS` has the same, and the counts of",
+        "each PV, as JSON.\n",
+        table(list(status.OWN)),
+        "## Of each store\n",
+        "Here those of the CSV files; those of an InfluxDB begin with `INFLUX:`.\n",
+        table(list(status.signals_of("csv"))),
     ]
     return "\n".join(parts)
 

@@ -31,6 +31,7 @@ from iocs.tables import SitePath, Table
 
 KINDS = "countinghouse.devices"
 STATISTICS = "IOC"  # second part of the names of the PVs in which a server tells about itself
+ARCHIVER = "ARC"  # the same of the archiver
 
 
 class ConfigError(Exception):
@@ -287,8 +288,11 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         for name in sorted(set(names))
         if names.count(name) > 1
     ]
-    if STATISTICS in names:
-        mistakes.append(f'[[device]] "{STATISTICS}": the server itself has PVs of that name; choose another')
+    mistakes += [
+        f'[[device]] "{name}": the {who} itself has PVs of that name; choose another'
+        for name, who in ((STATISTICS, "server"), (ARCHIVER, "archiver"))
+        if name in names
+    ]
     mistakes += [
         f"[archive.csv.row.{row}]: there is no device {row.split(':')[0]!r}; the site file has "
         f"{', '.join(names) or 'none'}"

@@ -72,7 +72,8 @@ def outlet(folder: Path, store: LineStore, **bounds: int) -> Outlet:
 
 
 def agree(it: Outlet) -> bool:
-    return it.seen == it.written + it.waiting + sum(it.dropped.values())
+    counts = it.counts()
+    return counts.seen == counts.written + counts.waiting + sum(counts.dropped.values())
 
 
 def test_poison_is_parted_from_what_is_good(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,3 +169,17 @@ def test_conservation_and_liveness(tmp_path_factory, steps: list[str], seed: int
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
+
+
+def test_what_is_damaged_in_the_spool_is_counted(tmp_path: Path) -> None:
+    store = LineStore()
+    it = outlet(tmp_path, store, memory_bytes=1)
+    for number in range(20):
+        it.record(batch(number))
+    (segment,) = tmp_path.glob("*.log")
+    segment.write_bytes(segment.read_bytes()[:200] + b"?" * 100)
+    it.drain()
+    assert it.counts().dropped["damaged in the spool"] > 5 and agree(it) and it.waiting == 0
+    it.record(batch(99))
+    it.drain()
+    assert store.lines[-1] == "99" and agree(it)
