@@ -46,8 +46,8 @@ check: .venv/.tools
 test: check
 	$(BIN)/python -m pytest -n 4 $(TESTS)
 
-# ca_bench starts these two
-SERVERS := %/ca_server.py %/ca_peers.py
+# ca_bench and archiver_bench start these
+SERVERS := %/archiver_peers.py %/ca_server.py %/ca_peers.py %/counting_soft_ioc.py
 
 bench: .venv/.bench
 	@for file in $(filter-out $(SERVERS),$(wildcard tests/benchmarks/*.py)); do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -113,6 +114,8 @@ def _run(site: Site) -> int:
 
 
 async def _record(site: Site, state: State, outlets: list[Outlet]) -> bool:
+    # Events are held for a moment by the ten thousand; looking for cycles among them costs more than taking them.
+    gc.set_threshold(50_000, 20, 100)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

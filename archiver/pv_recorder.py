@@ -37,8 +37,7 @@ class PvRecorder:
         clock: ns since 1970.
 
     Attributes:
-        seen: events with a value.
-        recorded: of them, those that were put.
+        connected: whether its server is there.
         repeats: events after a connect that told the last recorded one again.
         unprocessed: events with the time 0: a record that was never processed has no value yet.
         thinned: events that the mode leaves out.
@@ -53,8 +52,11 @@ class PvRecorder:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.source = source
-        self.seen = self.recorded = self.repeats = self.unprocessed = self.thinned = 0
+        self.repeats = self.unprocessed = self.thinned = 0
         self.connected = False
+        self._recorded = 0
+        self._plain = mode == "monitor"
+        self._steady = False  # whether nothing is to be looked at but the event itself
         self._put = put
         self._clock = clock
         self._deadband = mode.deadband if isinstance(mode, ModeTable) else None
@@ -64,8 +66,23 @@ class PvRecorder:
         self._check_repeat = True
         self._newest: Reading | None = None  # of a period that is not over
 
+    @property
+    def recorded(self) -> int:
+        """Of the events seen, those that were put."""
+        return self._recorded
+
+    @property
+    def seen(self) -> int:
+        """Events with a value."""
+        return self._recorded + self.repeats + self.unprocessed + self.thinned + self.waiting
+
     def on_reading(self, reading: Reading) -> None:
         """Take an event of the PV."""
+        if self._steady and reading.connected and reading.time_ns:  # a hundred thousand a second come this way
+            self._last = reading
+            self._recorded += 1
+            self._put((self.source, reading))
+            return
         if not reading.connected:
             self._lost()
             return
@@ -73,12 +90,12 @@ class PvRecorder:
             self.connected = self._check_repeat = True
             self._put((self.source, Mark(Event.CONNECTED, self._clock())))
             log.debug("%s: connected", self.source.pv)
-        self.seen += 1
         if not reading.time_ns or reading.value is None:
             self.unprocessed += 1
             return
         if self._check_repeat:
             self._check_repeat = False
+            self._steady = self._plain
             if self._is_repeat(reading):
                 self.repeats += 1
                 return
@@ -90,7 +107,7 @@ class PvRecorder:
             self.thinned += 1
             return
         self._last = reading
-        self.recorded += 1
+        self._recorded += 1
         self._put((self.source, reading))
 
     def relabel(self, states: tuple[str, ...]) -> None:
@@ -101,7 +118,7 @@ class PvRecorder:
         """Record the newest value of a period that is over; call it at each multiple of `every`."""
         if self._newest is not None:
             self._last, self._newest = self._newest, None
-            self.recorded += 1
+            self._recorded += 1
             self._put((self.source, self._last))
 
     @property
@@ -116,7 +133,7 @@ class PvRecorder:
     def _lost(self) -> None:
         if self.connected:
             self.tick()
-            self.connected = False
+            self.connected = self._steady = False
             self._put((self.source, Mark(Event.DISCONNECTED, self._clock())))
             log.warning("%s: the link is lost", self.source.pv)
 

@@ -22,6 +22,7 @@ from iocs.signals import Alarms, Bad, Catalogue, Kind, Severity, Signal, Status,
 log = logging.getLogger(__name__)
 
 PERIOD = 1.0  # s
+STATUS_EVERY = 5  # periods: it grows with the PVs
 MEGABYTE = 1e6
 CATALOGUE_VERSION = 1  # to grow with every change of the signals
 
@@ -114,8 +115,9 @@ class ArchiverStatus:
             "MISSED": sum(row.follower.missed for row in rows),
             "LAG": lag,
             "SLOWEST": slowest,
-            "STATUS": json.dumps(self.told(), separators=(",", ":")),
         }
+        if self._heartbeat % STATUS_EVERY == 0:
+            values["STATUS"] = json.dumps(self.told(), separators=(",", ":"))
         for outlet in recorder.outlets:
             values |= self._of_store(outlet, seconds)
         return values

@@ -50,9 +50,9 @@ def archiver_page() -> str:
     """PVs in which the archiver tells about itself."""
     parts = [
         NOTE + "# PVs of the archiver\n",
-        "Names stand after the site's prefix and `ARC:`, e.g. `LAB:ARC:RATE`. They are posted once a second. Of each",
-        "store holds at every moment: SEEN = WRITTEN + WAITING + DROPPED. `STATUS` has the same, and the counts of",
-        "each PV, as JSON.\n",
+        "Names stand after the site's prefix and `ARC:`, e.g. `LAB:ARC:RATE`. They are posted once a second, `STATUS`",
+        "every five seconds. Of each store holds at every moment: SEEN = WRITTEN + WAITING + DROPPED. `STATUS` has the",
+        "same, and the counts of each PV, as JSON.\n",
         table(list(status.OWN)),
         "## Of each store\n",
         "Here those of the CSV files; those of an InfluxDB begin with `INFLUX:`.\n",
