@@ -1,4 +1,4 @@
-"""The archiver's command line: `python -m archiver run SITE | run --pv NAME ... --csv DIR | get PV ...`."""
+"""The archiver's command line: `python -m archiver run SITE | run --pv NAME ... --csv DIR | get ... | serve SITE`."""
 
 import argparse
 import asyncio
@@ -14,11 +14,12 @@ from archiver import get
 from archiver.last_events import LastEvents
 from archiver.outlet import Outlet
 from archiver.record import Recorder
+from archiver.serve import server
 from archiver.sinks.folder import FolderTaken
 from archiver.status import ArchiverStatus
 from archiver.stores import CannotStart, build_outlets
 from iocs import log as logs
-from iocs.archive_tables import ArchiveTable
+from iocs.archive_tables import ArchiveTable, ServeTable
 from iocs.config import AccessTable, ConfigError, Site, SiteTable, load
 from iocs.state import State, StateError, open_state
 
@@ -47,6 +48,13 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--version", action="version", version=f"countinghouse {_version()}")
     logs.add_options(run)
     get.add_parser(commands)
+    serve = commands.add_parser(
+        "serve",
+        help="what was recorded, over HTTP",
+        description="Answer the Phoebus Data Browser (json:) and clients of the Archiver Appliance (getData.json).",
+    )
+    serve.add_argument("site", type=Path, metavar="SITE", help="the site file")
+    logs.add_options(serve)
     return top
 
 
@@ -55,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.command == "get":
         return get.run(options)
-    if (options.pv is None) is not (options.csv is None):
+    serving = options.command == "serve"
+    if not serving and (options.pv is None) is not (options.csv is None):
         print(
             "--pv needs --csv DIR, where the files are to lie, and --csv goes with --pv; "
             "a site file says in [archive.csv] where its files lie",
@@ -63,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     try:
-        site = load(options.site) if options.csv is None else _site_of_names(options.pv, options.csv)
+        site = load(options.site) if serving or options.csv is None else _site_of_names(options.pv, options.csv)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -72,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"the log file cannot be opened: {error}", file=sys.stderr)
         return 2
+    if serving:
+        return server.run(site)
     if not site.devices and not site.archive.pvs:
         print(f"{site.path}: no [[device]] and no [archive] pvs to record", file=sys.stderr)
         return 2
@@ -98,6 +109,7 @@ def _site_of_names(pvs: Sequence[str], folder: Path) -> Site:
         archive=archive,
         access=AccessTable.model_validate({}),
         about=about,
+        serve=ServeTable.model_validate({}),
     )
 
 

@@ -95,7 +95,7 @@ def site_page() -> str:
     parts.append("One TOML file; unknown keys are refused. Relative paths count from its folder.\n")
     places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive]", "ArchiveTable")]
     places += [("[archive.csv]", "CsvTable"), ("[archive.influx]", "InfluxTable")]
-    places += [('[archive.influx.point."PATTERN"]', "PointTable")]
+    places += [('[archive.influx.point."PATTERN"]', "PointTable"), ("[serve]", "ServeTable")]
     places += [(f'[[device]] with type = "{name}"', f"device.{name}") for name in sorted(config.installed_kinds())]
     places += [('alarms."NAME" of a device', "AlarmTable")]
     for heading, name in places:

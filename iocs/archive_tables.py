@@ -1,4 +1,4 @@
-"""The tables `[archive]`, `[archive.csv]` and `[archive.influx]` of the site file."""
+"""The tables `[archive]`, `[archive.csv]`, `[archive.influx]` and `[serve]` of the site file."""
 
 import os
 from fnmatch import fnmatchcase
@@ -190,3 +190,16 @@ class ArchiveTable(Table):
         """
         fits: list[Mode] = [mode for pattern, mode in self.modes.items() if fnmatchcase(name, pattern)]
         return fits[-1] if fits else None
+
+
+class ServeTable(Table):
+    """`[serve]`: what was recorded, over HTTP."""
+
+    address: str = Field(
+        "127.0.0.1", description="Address to listen on; default: this host alone. Nobody is asked who he is."
+    )
+    port: int = Field(8090, ge=0, le=65535, description="TCP port; 0: any that is free.")
+    most_days: float = Field(3700.0, gt=0, description="Longest time that may be asked for at once.")
+    most_samples: int = Field(
+        100_000, ge=1, description="Most samples of an answer; where there are more, bins are given."
+    )

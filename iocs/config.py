@@ -25,7 +25,7 @@ from pydantic import (
     field_validator,
 )
 
-from iocs.archive_tables import ArchiveTable
+from iocs.archive_tables import ArchiveTable, ServeTable
 from iocs.signals import HEAD_LENGTH, SIGNAL_LENGTH, Alarms, check_name
 from iocs.tables import SitePath, Table
 
@@ -189,6 +189,7 @@ class SiteFile(Table):
     access: AccessTable = Field({})  # type: ignore[assignment]  # validated as a table
     device: list[DeviceTable] = Field([])
     archive: ArchiveTable = Field({})  # type: ignore[assignment]  # validated as a table
+    serve: ServeTable = Field({})  # type: ignore[assignment]  # validated as a table
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,7 @@ class Site:
         state_dir: where state is kept.
         devices: in the order of the file.
         archive: `[archive]`.
+        serve: `[serve]`.
         access: `[access]`.
         about: all of `[site]`.
     """
@@ -224,6 +226,7 @@ class Site:
     archive: ArchiveTable
     access: AccessTable
     about: SiteTable
+    serve: ServeTable
 
     @property
     def put_log(self) -> Path:
@@ -303,7 +306,16 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         raise ConfigError(path, list(dict.fromkeys(mistakes)))
     site = file.site
     return Site(
-        path, site.name, site.prefix, site.simulated, site.state_dir, tuple(devices), file.archive, file.access, site
+        path=path,
+        name=site.name,
+        prefix=site.prefix,
+        simulated=site.simulated,
+        state_dir=site.state_dir,
+        devices=tuple(devices),
+        archive=file.archive,
+        access=file.access,
+        about=site,
+        serve=file.serve,
     )
 
 
