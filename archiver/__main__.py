@@ -1,4 +1,4 @@
-"""The archiver's command line: `python -m archiver run SITE | run --pv NAME ... --csv DIR | get ... | serve SITE`."""
+"""The archiver's command line: `python -m archiver run SITE | run --pv NAME ... --csv DIR | get | serve | notify`."""
 
 import argparse
 import asyncio
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from archiver import get
 from archiver.last_events import LastEvents
+from archiver.notify import Notifier, run_command
 from archiver.outlet import Outlet
 from archiver.record import Recorder
 from archiver.serve import server
@@ -55,6 +56,12 @@ def parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("site", type=Path, metavar="SITE", help="the site file")
     logs.add_options(serve)
+    notify = commands.add_parser(
+        "notify", help="try the command of [notify]", description="Run the command of [notify] with a test message."
+    )
+    notify.add_argument("site", type=Path, metavar="SITE", help="the site file")
+    notify.add_argument("--test", action="store_true", required=True, help="send a test message now")
+    logs.add_options(notify)
     return top
 
 
@@ -63,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.command == "get":
         return get.run(options)
-    serving = options.command == "serve"
-    if not serving and (options.pv is None) is not (options.csv is None):
+    recording = options.command == "run"
+    if recording and (options.pv is None) is not (options.csv is None):
         print(
             "--pv needs --csv DIR, where the files are to lie, and --csv goes with --pv; "
             "a site file says in [archive.csv] where its files lie",
@@ -72,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     try:
-        site = load(options.site) if serving or options.csv is None else _site_of_names(options.pv, options.csv)
+        site = load(options.site) if not recording or options.csv is None else _site_of_names(options.pv, options.csv)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -81,8 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"the log file cannot be opened: {error}", file=sys.stderr)
         return 2
-    if serving:
+    if options.command == "serve":
         return server.run(site)
+    if options.command == "notify":
+        return _notify(site)
     if not site.devices and not site.archive.pvs:
         print(f"{site.path}: no [[device]] and no [archive] pvs to record", file=sys.stderr)
         return 2
@@ -90,6 +99,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{site.path}: [archive.csv] is off, and there is no other store", file=sys.stderr)
         return 2
     return _run(site)
+
+
+def _notify(site: Site) -> int:
+    """Send a test message; 0 sent, 1 not, 2 there is nobody to send it to."""
+    if site.notify is None:
+        print(f"{site.path}: there is no [notify]", file=sys.stderr)
+        return 2
+    error = asyncio.run(run_command(site.notify, f"{site.name}: a test message of the archiver\n"))
+    print(error or f"sent by {site.notify.command[0]}", file=sys.stderr if error else sys.stdout)
+    return 1 if error else 0
 
 
 def _site_of_names(pvs: Sequence[str], folder: Path) -> Site:
@@ -135,6 +154,10 @@ async def _record(site: Site, state: State, outlets: list[Outlet]) -> bool:
     print(announcement(site), flush=True)
     log.info("start")
     others = [ArchiverStatus(site, recorder).serve()] if site.prefix else []
+    if site.notify is not None:
+        notifier = Notifier(site, site.notify, recorder)
+        recorder.listen = notifier.listener
+        others.append(notifier.run())
     complete = await recorder.run(stop, *others)
     log.info("stop")
     return complete

@@ -44,12 +44,16 @@ class DeviceRecorder:
         name: the device's name, or that of a server's own PVs ("IOC").
         house: the recorder of the site.
         expected: whether it is worth a word when it is not found.
+
+    Attributes:
+        connected: whether its catalogue is being served.
     """
 
     def __init__(self, name: str, house: House, expected: bool = True) -> None:
         self.name = name
         self.pvs = f"{house.site.prefix}{name}:PVS"
         self.expected = expected
+        self.connected = False
         self.catalogue: Catalogue | None = None
         self.rows: dict[str, RowRecorder] = {}
         self.samples: dict[str, tuple[Mode, PvRecorder]] = {}
@@ -59,6 +63,7 @@ class DeviceRecorder:
 
     def on_catalogue(self, reading: Reading) -> None:
         """Take an event of the PV `PVS`."""
+        self.connected = reading.connected
         if reading.connected and isinstance(reading.value, str) and reading.value and reading.value != self._bad_text:
             try:
                 catalogue = Catalogue.from_json(reading.value)

@@ -45,6 +45,9 @@ class Recorder:
         state: keeps catalogues.
         outlets: the stores.
         last: the last events of the run before.
+
+    Attributes:
+        listen: gives what is to hear the readings of a single PV besides, None for most.
     """
 
     def __init__(self, site: Site, state: State, outlets: list[Outlet], last: LastEvents) -> None:
@@ -55,6 +58,7 @@ class Recorder:
         self.devices += [DeviceRecorder(name, self, expected=False) for name in servers]
         self.pvs: dict[str, PvRecorder] = {}
         self.foreign: list[ForeignPv] = []
+        self.listen: Callable[[Source], Callable[[Reading], None] | None] = lambda source: None
         self.received = 0
         self.slowest = 0.0, ""  # s that the newest event of a PV was old when it came, and the PV
         self._state = state
@@ -217,8 +221,20 @@ class Recorder:
     def open_pv(self, source: Source, mode: Mode) -> PvRecorder:
         """Begin to record a PV as single samples."""
         recorder = self._recorder(source, mode)
-        self._watch(source.device, source.pv, recorder.on_reading, Mask.LOG | Mask.ALARM)
+        self._watch(source.device, source.pv, self._heard(recorder, recorder.on_reading), Mask.LOG | Mask.ALARM)
         return recorder
+
+    def _heard(self, recorder: PvRecorder, on_reading: Callable[[Reading], None]) -> Callable[[Reading], None]:
+        """Have a PV's readings heard by whoever wants to (`listen`), where that is this PV's."""
+        listener = self.listen(recorder.source)
+        if listener is None:
+            return on_reading
+
+        def both(reading: Reading) -> None:
+            on_reading(reading)
+            listener(reading)
+
+        return both
 
     def close_pv(self, recorder: PvRecorder) -> None:
         """End the recording of a PV."""
@@ -247,7 +263,7 @@ class Recorder:
             return
         it = ForeignPv(self._recorder(source, mode), self._metadata, self._describe)
         self.foreign.append(it)
-        self._watch("-", pv, it.on_reading, Mask.LOG | Mask.ALARM)
+        self._watch("-", pv, self._heard(it.recorder, it.on_reading), Mask.LOG | Mask.ALARM)
 
     def _describe(self, pv: ForeignPv) -> None:
         self._start("-", pv.describe())

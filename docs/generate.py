@@ -96,6 +96,7 @@ def site_page() -> str:
     places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive]", "ArchiveTable")]
     places += [("[archive.csv]", "CsvTable"), ("[archive.influx]", "InfluxTable")]
     places += [('[archive.influx.point."PATTERN"]', "PointTable"), ("[serve]", "ServeTable")]
+    places.append(("[notify]", "NotifyTable"))
     places += [(f'[[device]] with type = "{name}"', f"device.{name}") for name in sorted(config.installed_kinds())]
     places += [('alarms."NAME" of a device', "AlarmTable")]
     for heading, name in places:

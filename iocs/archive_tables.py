@@ -1,4 +1,4 @@
-"""The tables `[archive]`, `[archive.csv]`, `[archive.influx]` and `[serve]` of the site file."""
+"""The tables `[archive]`, `[archive.csv]`, `[archive.influx]`, `[serve]` and `[notify]` of the site file."""
 
 import os
 from fnmatch import fnmatchcase
@@ -202,4 +202,22 @@ class ServeTable(Table):
     most_days: float = Field(3700.0, gt=0, description="Longest time that may be asked for at once.")
     most_samples: int = Field(
         100_000, ge=1, description="Most samples of an answer; where there are more, bins are given."
+    )
+
+
+class NotifyTable(Table):
+    """`[notify]`: whom to wake."""
+
+    command: list[str] = Field(
+        min_length=1,
+        description='Program and arguments: ["mail", "-s", "lab", "me@example.org"]. The text is its input.',
+    )
+    timeout: float = Field(30.0, gt=0, le=600, description="Seconds after which the program is ended.")
+    most_per_hour: int = Field(10, ge=1, description="Messages; what is beyond comes with the next one.")
+    lost_minutes: float = Field(5.0, ge=0, description="How long a device or a PV by name must be lost.")
+    store_minutes: float = Field(1.0, ge=0, description="How long a store must take nothing.")
+    spool_percent: float = Field(50.0, gt=0, le=100, description="How full a spool must be.")
+    alarms: list[str] = Field(
+        ["*:TRIPPED", "*:INTERLOCK*"],
+        description="Recorded PVs whose MAJOR alarm is told at once, by pattern of the name without the site's prefix.",
     )

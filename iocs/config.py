@@ -25,7 +25,7 @@ from pydantic import (
     field_validator,
 )
 
-from iocs.archive_tables import ArchiveTable, ServeTable
+from iocs.archive_tables import ArchiveTable, NotifyTable, ServeTable
 from iocs.signals import HEAD_LENGTH, SIGNAL_LENGTH, Alarms, check_name
 from iocs.tables import SitePath, Table
 
@@ -190,6 +190,7 @@ class SiteFile(Table):
     device: list[DeviceTable] = Field([])
     archive: ArchiveTable = Field({})  # type: ignore[assignment]  # validated as a table
     serve: ServeTable = Field({})  # type: ignore[assignment]  # validated as a table
+    notify: NotifyTable | None = None
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,7 @@ class Site:
         devices: in the order of the file.
         archive: `[archive]`.
         serve: `[serve]`.
+        notify: `[notify]`, None where there is none.
         access: `[access]`.
         about: all of `[site]`.
     """
@@ -227,6 +229,7 @@ class Site:
     access: AccessTable
     about: SiteTable
     serve: ServeTable
+    notify: NotifyTable | None = None
 
     @property
     def put_log(self) -> Path:
@@ -316,6 +319,7 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         access=file.access,
         about=site,
         serve=file.serve,
+        notify=file.notify,
     )
 
 
