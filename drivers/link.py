@@ -141,6 +141,10 @@ class Link(Protocol):
         """Send all of `data`."""
         ...
 
+    async def drop(self) -> int:
+        """Drop what lies unread; give the number of bytes. Waits for nothing."""
+        ...
+
     async def exchange(self, request: bytes, length: Callable[[bytes], int | None], timeout: float) -> bytes:
         """Send `request` and wait for its reply.
 

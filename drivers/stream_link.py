@@ -78,7 +78,7 @@ class StreamLink(ABC):
         reply = bytearray()
         try:
             async with asyncio.timeout(timeout):
-                await self._drop_stale()
+                await self.drop()
                 await self._send(request)
                 while (size := length(bytes(reply))) is None:
                     reply += await self.read(timeout)
@@ -92,12 +92,13 @@ class StreamLink(ABC):
             raise
         return bytes(reply[:size])
 
-    async def _drop_stale(self) -> None:
-        """Drop what lies unread; a peer that never pauses is stopped by the deadline of the exchange."""
-        while True:
-            if not await self._receive():
-                return
+    async def drop(self) -> int:
+        """Drop what lies unread; give the number of bytes. The caller has the deadline for a peer that never pauses."""
+        dropped = 0
+        while data := await self._receive():
+            dropped += len(data)
             await asyncio.sleep(0)
+        return dropped
 
     async def close(self) -> None:
         """Let go of the box; whoever waits is told."""

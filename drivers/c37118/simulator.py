@@ -7,13 +7,8 @@ end the process with exit code 0.
 
 import argparse
 import asyncio
-import contextlib
-import json
 import logging
-import os
-import signal
 import sys
-import threading
 
 from drivers.c37118.faults import Faults
 from drivers.c37118.replay import Replay
@@ -21,11 +16,10 @@ from drivers.c37118.simulated_pmu import Grid, SimulatedPmu
 from drivers.c37118.simulated_stream import SimulatedStream
 from drivers.c37118.simulated_wire import Simulator, Source
 from drivers.errors import DriverError
+from drivers.knobs import until_stopped
 from drivers.link import Address
 
 __all__ = ["Faults", "Grid", "Replay", "SimulatedPmu", "SimulatedStream", "Simulator", "Source", "main"]
-
-log = logging.getLogger(__name__)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -94,49 +88,18 @@ def _names(known: tuple[str, ...], count: int, prefix: str) -> tuple[str, ...]:
 
 async def serve(options: argparse.Namespace) -> None:
     """Run until SIGINT or SIGTERM."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     source = source_of(options)
     async with Simulator(source, host=options.host, port=options.port) as simulator:
         what = f"replaying {options.replay}" if options.replay else f"{options.station}, {options.rate} frames/s"
         address = Address("tcp", simulator.host, simulator.port)
         print(f"listening on {address} idcode {source.idcode}: {what}", flush=True)
-        lines: asyncio.Queue[bytes] = asyncio.Queue()
-        threading.Thread(target=_read_stdin, args=(loop, lines), daemon=True).start()
-        changes = asyncio.create_task(_follow(simulator, lines))
-        await stop.wait()
-        changes.cancel()
-
-
-async def _follow(simulator: Simulator, lines: asyncio.Queue[bytes]) -> None:
-    """Set the faults that come in as lines of JSON; a line that makes no sense is reported on stderr."""
-    while True:
-        line = await lines.get()
-        try:
-            await simulator.set(**json.loads(line))
-        except (ValueError, TypeError, OSError) as error:
-            log.error("not understood: %s: %s", line.decode(errors="replace"), error)
-
-
-def _read_stdin(loop: asyncio.AbstractEventLoop, lines: "asyncio.Queue[bytes]") -> None:
-    """Hand on the lines of stdin, in a thread: a file, a pipe and a terminal cannot all be waited for in the event
-    loop.
-    """
-    rest = b""
-    with contextlib.suppress(OSError, RuntimeError):  # no stdin; the loop is closed: nobody listens any more
-        while data := os.read(0, 4096):
-            *whole, rest = (rest + data).split(b"\n")
-            for line in whole:
-                if line.strip():
-                    loop.call_soon_threadsafe(lines.put_nowait, line)
+        async with until_stopped(simulator.set) as stop:
+            await stop.wait()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the simulator as a command; give the exit code."""
     logging.basicConfig(format="%(asctime)s %(levelname)s simulator: %(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # in the background of a terminal: go on without stdin
     options = arguments().parse_args(argv)
     try:
         asyncio.run(serve(options))
