@@ -5,11 +5,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from typing import Any
 
 from drivers.c37118.client import Awaiting, Client, Configured, Connected, Counts, Data, Header, Lost
 from drivers.c37118.frames import Configuration, DataFrame, FrameType, TimeQuality, decode_whole, encode_whole
 from drivers.c37118.recording import Recorder
 from drivers.c37118.transport import comes_by_itself, link_of
+from iocs.config import Finding
 from iocs.device import Device, Place
 from iocs.pmu.quality import Policy
 from iocs.pmu.settings import PmuSettings, stream_address
@@ -64,24 +66,22 @@ class PMU(Device):
         with simulator("drivers.c37118.simulator", options) as address:
             yield settings.model_copy(update={**update, "link": address})
 
+    @staticmethod
+    async def check(settings: PmuSettings) -> tuple[list[Finding], str | None]:
+        """Take one configuration of the stream."""
+        async with aclosing(_client(settings).events()) as events:
+            async for event in events:
+                if isinstance(event, Lost):
+                    return [Finding(False, event.reason)], None
+                if isinstance(event, Configured):
+                    return [Finding(True, f"sends {_words(event.configuration)}")], shape_of(event.configuration)
+        return [Finding(False, f"{settings.link}: the stream ended")], None
+
     async def run(self) -> None:
         """Follow the stream; the client reconnects by itself."""
         settings, configuration = self.settings, _configuration(self.shape) if self.shape else None
-        link = stream_address(settings.link)
-        client = Client(
-            link_of(link, stream_address(settings.data) if settings.data else None, settings.idcode),
-            settings.idcode,
-            configuration,
-            lost_after=settings.lost_after,
-            record=Recorder(settings.record) if settings.record else None,
-            backoff=self.backoff,
-            counts=self._counts,
-            asks=not comes_by_itself(link),
-            cfg3=settings.configuration == "cfg3",
-            header=settings.header,
-            reorder_wait=settings.reorder_wait,
-            ahead=settings.max_ahead,
-        )
+        record = Recorder(settings.record) if settings.record else None
+        client = _client(settings, configuration, record=record, backoff=self.backoff, counts=self._counts)
         self._stations: Sequence[Station] = stations(configuration, settings.angle) if configuration else ()
         self._scalars_at = 0
         self._shown: tuple[int, ...] = ()
@@ -163,6 +163,22 @@ def _words(configuration: Configuration) -> str:
     if len(pmus) == 1:
         names = " ".join(f"{pmu.station} (IDCODE {pmu.idcode})" for pmu in pmus)
     return f"{names}, {phasors} phasors, {rate}, {hertz}, {kind}"
+
+
+def _client(settings: PmuSettings, configuration: Configuration | None = None, **more: Any) -> Client:
+    link = stream_address(settings.link)
+    return Client(
+        link_of(link, stream_address(settings.data) if settings.data else None, settings.idcode),
+        settings.idcode,
+        configuration,
+        lost_after=settings.lost_after,
+        asks=not comes_by_itself(link),
+        cfg3=settings.configuration == "cfg3",
+        header=settings.header,
+        reorder_wait=settings.reorder_wait,
+        ahead=settings.max_ahead,
+        **more,
+    )
 
 
 def _configuration(shape: str) -> Configuration:

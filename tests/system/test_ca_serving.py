@@ -426,7 +426,7 @@ def test_put_log_and_access(monkeypatch):
         def __init__(self):
             self.notes = []
 
-        def note(self, time_ns, peer, user, pv, old, new, accepted, reason):
+        def note(self, time_ns, peer, user, pv, old, new, accepted, reason, *, readback):
             self.notes.append((peer.split(":")[0], user, pv, old, new, accepted, reason))
 
     class Access:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from iocs.ca.server import encoding, wire
 from iocs.ca.server.channel import READ, WRITE, Channel, Subscription
 from iocs.ca.server.fields import record_type
+from iocs.ca.server.pv import ASKED, Pv
 from iocs.ca.server.wire import Request
 from iocs.signals import Refused, label
 
@@ -192,7 +193,7 @@ def _refused(circuit: "Circuit", channel: Channel, request: Request, size: int) 
         status, reason = wire.NO_WRITE, f"write access to {channel.name} denied"
     elif not request.elements or given > max(pv.size, STRAY_PUT):
         reason = f"{given} elements are given, at most {pv.size} fit"
-    elif circuit.puts >= limits.puts:
+    elif circuit.puts >= limits.puts and not _urgent(pv, request):
         reason = f"{circuit.puts} puts of this client wait already"
     elif context.put_bytes + size > most and circuit.put_bytes + size > most // len(context.circuits):
         reason = f"puts that wait hold {context.put_bytes} bytes already; there are {most} for all clients"
@@ -205,19 +206,33 @@ def _refused(circuit: "Circuit", channel: Channel, request: Request, size: int) 
     return True
 
 
+def _urgent(pv: Pv, request: Request) -> bool:
+    """Tell whether a put waits for no other one."""
+    if pv.urgent is None:
+        return False
+    try:
+        return pv.urgent(pv.name, pv.understood(request.dtype, request.elements, request.body))
+    except Refused:  # no value, or not there yet
+        return False
+
+
 async def _put(circuit: "Circuit", channel: Channel, request: Request, size: int) -> None:
     """Carry out a put in a task of its own, so that no other client waits; it goes on if this client leaves."""
     pv, value, reason = channel.pv, None, ""
     old = pv.value
+    ASKED.set(time.monotonic())
     try:
         value = pv.understood(request.dtype, request.elements, request.body)
-        waits = circuit.turns.locked()
-        async with circuit.turns:
-            if waits and not circuit.connected:
-                raise Refused("its client left while it waited")
-            async with pv.turn() as put:
-                old = pv.value
-                await put(pv.name, value, circuit.who)
+        if pv.put is not None and _urgent(pv, request):
+            await pv.put(pv.name, value, circuit.who)
+        else:
+            waits = circuit.turns.locked()
+            async with circuit.turns:
+                if waits and not circuit.connected:
+                    raise Refused("its client left while it waited")
+                async with pv.turn() as put:
+                    old = pv.value
+                    await put(pv.name, value, circuit.who)
     except Refused as error:
         reason = str(error) or "refused"
     except Exception as error:
@@ -244,7 +259,9 @@ def _end_put(
     context.counts.refused_puts += bool(reason)
     if context.put_log is not None:
         peer, values = "{}:{}".format(*circuit.peer), (label(pv.signal, old), label(pv.signal, new))
-        context.put_log.note(time.time_ns(), peer, circuit.user, channel.name, *values, not reason, reason)
+        readback = None if reason else label(pv.signal, pv.value)
+        who = time.time_ns(), peer, circuit.user, channel.name
+        context.put_log.note(*who, *values, not reason, reason, readback=readback)
     if reason and pv.on_refused is not None:
         pv.on_refused(channel.name, new, circuit.who, reason)
     if not circuit.connected or channel.sid not in circuit.channels:
