@@ -74,7 +74,7 @@ def test_no_fault_of_the_server_costs_a_value_or_holds_up_the_files(book, versio
     archiver = it.archiver()
     chance = random.Random(version)
     for fault in chance.sample(FAULTS, len(FAULTS)):
-        wait_for(lambda: it.stored().keys() == set(SHORT), "values in the database")
+        wait_for(lambda: it.stored().keys() == it.numbers().keys() == set(SHORT), "values in both stores")
         it.shim.fault = fault
         asked, written = it.shim.requests, len(it.numbers()["PV0"])
         wait_for(lambda asked=asked: it.shim.requests > asked, f"a write that meets {fault}")
@@ -169,7 +169,7 @@ def test_kills_lose_nothing_that_was_spooled_in_either_store(book) -> None:
         archiver.kill()
         it.shim.fault = ""
     last = it.archiver()
-    seen = max(it.numbers()["PV0"])
+    seen = max(wait_for(lambda: it.numbers().get("PV0"), "values in the files"))
     wait_for(lambda: it.stored()["PV0"][-1] > seen + 10, "values after the kills", 60)
     assert last.stop() == 0
     # a kill between the puts into the two spools may cost one of them the events of that quarter of a second
