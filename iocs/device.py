@@ -18,12 +18,15 @@ The base class does the rest: common PVs, ENABLE, loss and healing, limits, refu
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 import itertools
 import json
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -206,6 +209,7 @@ class Device:
         self._waking = asyncio.Event()  # ends the wait between two attempts
         self._putting = asyncio.Lock()
         self._puts: set[asyncio.Task[None]] = set()
+        self._saving: Future[None] | None = None
         self._last_reject = ""  # not told yet
         self._life = Life.CONNECTING
         self._reason = ""
@@ -350,12 +354,13 @@ class Device:
         return watch(self._server, self._client, name, on_reading)
 
     def save(self) -> None:
-        """Save the state (`memory`, ENABLE, shape, catalogue version). A disk that refuses is told in the log."""
+        """Save the state (`memory`, ENABLE, shape, catalogue version), without waiting for the disk.
+
+        A put is confirmed once it is there. A disk that refuses is told in the log.
+        """
         self._saved["memory"] = self.memory
-        try:
-            self.state.save(self._saved)
-        except OSError as error:
-            log.error("state could not be saved to %s: %s; it would be lost at a restart", self.state.path, error)
+        self._saving = self.state.save_later(self._saved)
+        self._saving.add_done_callback(functools.partial(contextvars.copy_context().run, self._tell_unsaved))
 
     # What the process calls
 
@@ -445,6 +450,9 @@ class Device:
             value = acceptable(signal, value)
             async with self._putting:
                 confirmed = await self._carry_out(signal, value, by)
+                if self._saving is not None:
+                    with contextlib.suppress(OSError):  # told in the log
+                        await asyncio.wrap_future(self._saving)
         except DriverError as error:
             raise Refused(str(error)) from error
         except Refused:
@@ -467,6 +475,10 @@ class Device:
         return (
             typed(signal, await self.put(signal, value, by)) if signal.count == 1 else await self.put(signal, value, by)
         )
+
+    def _tell_unsaved(self, saving: "Future[None]") -> None:
+        if (error := saving.exception()) is not None:
+            log.error("state could not be saved to %s: %s; it would be lost at a restart", self.state.path, error)
 
     def _on_refused(self, pv: str, value: Any, by: str, reason: str) -> None:
         """Tell of a put that the server or the device refused; of many in one turn of the loop PVs tell the last."""
