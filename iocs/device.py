@@ -24,6 +24,7 @@ import itertools
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -70,6 +71,7 @@ from iocs.state import State
 log = logging.getLogger(__name__)
 puts_log = quieten(f"{__name__}.puts")  # the put log has them all
 
+_NUMBERS = re.compile(r"\d+")  # a line that is refused has others each time
 STEADY = 2.0  # s online, after which the waits between attempts begin anew
 
 
@@ -294,14 +296,15 @@ class Device:
     def lost(self, reason: str, *, life: Life = Life.LOST) -> None:
         """Say that the box is lost: all its PVs INVALID with their last values and stamps, the reason in `ERROR`.
 
-        What never had a value stays UDF. The same reason again is not logged again. A disabled device stays disabled.
+        What never had a value stays UDF. The same reason again, numbers apart, is not logged again. A disabled device
+        stays disabled.
         """
         if not self._enabled.is_set() and life is not Life.DISABLED:
             log.info("while disabled: %s", reason)
             return
         if self._life is Life.ONLINE and time.monotonic() - self._online_at > STEADY:
             self.backoff.reset()
-        if life is not Life.DISABLED and reason != self._reason:
+        if life is not Life.DISABLED and _NUMBERS.sub("", reason) != _NUMBERS.sub("", self._reason):
             log.warning("lost: %s", reason)
         self._life, self._reason = life, reason
         status = Status.DISABLE if life is Life.DISABLED else Status.COMM

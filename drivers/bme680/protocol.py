@@ -86,8 +86,8 @@ def decode(format: Format, line: bytes) -> Message:
     byte more or less may have moved the fields.
     """
     text = line.decode("ascii")
-    if text in SAYINGS:
-        return SAYINGS[text]
+    if (trouble := saying(line)) is not None:
+        return trouble
     if format.checksum:
         body, _, told = text.rpartition("*")
         if not body:
@@ -103,6 +103,12 @@ def decode(format: Format, line: bytes) -> Message:
         return _reading(format, _texts(format, text))
     except _Refused as refused:
         return _refused(refused.reason, line, refused.why)
+
+
+def saying(frame: bytes) -> Trouble | None:
+    """Find a line of a frame in which a sketch tells of a trouble in words; None if there is none."""
+    lines = frame.decode("ascii", "replace").splitlines()
+    return next((SAYINGS[line] for line in lines if line in SAYINGS), None)
 
 
 def checksum(kind: str, text: str) -> str:

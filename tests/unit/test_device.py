@@ -54,6 +54,16 @@ def test_a_slow_disk_does_not_stop_the_loop_and_a_put_is_confirmed_once_it_is_sa
     with_device(tmp_path, test)
 
 
+def test_the_same_reason_with_other_numbers_is_told_and_not_logged_again(tmp_path, caplog):
+    async def test(device):
+        for reason in ("refused: 29x.11;98117", "refused: 29x.12;98093", "no answer"):
+            device.lost(reason)
+            assert device._server.reading("P:T:ERROR").value == reason
+
+    with_device(tmp_path, test)
+    assert [line.getMessage() for line in caplog.records] == ["lost: refused: 29x.11;98117", "lost: no answer"]
+
+
 def test_a_late_post_of_a_thread_is_dropped(tmp_path):
     async def test(device):
         device.post_threadsafe(asyncio.get_running_loop(), time.time_ns(), {"TSET": 300.0})
