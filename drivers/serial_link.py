@@ -165,7 +165,7 @@ def _why_not(path: str, error: Exception) -> str:
     if number in (errno.EACCES, errno.EPERM):
         return f"permission denied: {_who_may(path)}"
     if number in _NO_TTY:
-        return "not a serial port"
+        return "not a serial port; ls /dev/serial/by-id shows the names of those that there are"
     if number == errno.EINVAL or isinstance(error, ValueError):
         return f"the port does not take these settings (baud, frame): {error}"
     if number == errno.EIO:

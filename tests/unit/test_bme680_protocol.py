@@ -36,6 +36,8 @@ def test_the_seeds_line():
         (b"294.31;98_123;41.20;120345", "NUMBER"),  # Python's float() would take it
         (b"294.31;9.8123e4;41.20;120345", "NUMBER"),
         (b"294.31;98123;41.2;120345", "NUMBER"),  # a digit was lost
+        (b"294.31;98123;01.20;120345", "NUMBER"),  # a digit was changed to 0
+        (b"294.31;98123;41.20;+120345", "NUMBER"),
         (b"294.31;98123;41.20;120345.5", "NUMBER"),
         (b"94.31;98123;41.20;120345", "RANGE"),
         (b"294.31;8123;41.20;120345", "RANGE"),

@@ -116,7 +116,7 @@ def test_a_refused_answer_may_be_followed_by_a_good_one_and_is_the_reason_if_not
     while talk.session.failure is None:
         talk.come(b"294.31;98123\r\n")
         talk.wait(1.5)
-    assert "refused: 2 fields, not 4: 294.31;98123" in str(talk.session.failure)
+    assert "refused: fields: 2, not 4: 294.31;98123" in str(talk.session.failure)
 
 
 def test_half_a_line_is_never_joined_with_a_later_one():
