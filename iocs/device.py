@@ -18,12 +18,16 @@ The base class does the rest: common PVs, ENABLE, loss and healing, limits, refu
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 import itertools
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -67,6 +71,7 @@ from iocs.state import State
 log = logging.getLogger(__name__)
 puts_log = quieten(f"{__name__}.puts")  # the put log has them all
 
+_NUMBERS = re.compile(r"\d+")  # a line that is refused has others each time
 STEADY = 2.0  # s online, after which the waits between attempts begin anew
 
 
@@ -233,6 +238,7 @@ class Device:
         self._waking = asyncio.Event()  # ends the wait between two attempts
         self._putting = asyncio.Lock()
         self._puts: set[asyncio.Task[None]] = set()
+        self._saving: Future[None] | None = None
         self._stopped = False
         self._last_reject = ""  # not told yet
         self._life = Life.CONNECTING
@@ -318,14 +324,15 @@ class Device:
     def lost(self, reason: str, *, life: Life = Life.LOST) -> None:
         """Say that the box is lost: all its PVs INVALID with their last values and stamps, the reason in `ERROR`.
 
-        What never had a value stays UDF. The same reason again is not logged again. A disabled device stays disabled.
+        What never had a value stays UDF. The same reason again, numbers apart, is not logged again. A disabled device
+        stays disabled.
         """
         if not self._enabled.is_set() and life is not Life.DISABLED:
             log.info("while disabled: %s", reason)
             return
         if self._life is Life.ONLINE and time.monotonic() - self._online_at > STEADY:
             self.backoff.reset()
-        if life is not Life.DISABLED and reason != self._reason:
+        if life is not Life.DISABLED and _NUMBERS.sub("", reason) != _NUMBERS.sub("", self._reason):
             log.warning("lost: %s", reason)
         self._life, self._reason = life, reason
         status = Status.DISABLE if life is Life.DISABLED else Status.COMM
@@ -378,12 +385,13 @@ class Device:
         return watch(self._server, self._client, name, on_reading)
 
     def save(self) -> None:
-        """Save the state (`memory`, ENABLE, shape, catalogue version). A disk that refuses is told in the log."""
+        """Save the state (`memory`, ENABLE, shape, catalogue version), without waiting for the disk.
+
+        A put is confirmed once it is there. A disk that refuses is told in the log.
+        """
         self._saved["memory"] = self.memory
-        try:
-            self.state.save(self._saved)
-        except OSError as error:
-            log.error("state could not be saved to %s: %s; it would be lost at a restart", self.state.path, error)
+        self._saving = self.state.save_later(self._saved)
+        self._saving.add_done_callback(functools.partial(contextvars.copy_context().run, self._tell_unsaved))
 
     # What the process calls
 
@@ -475,6 +483,9 @@ class Device:
                 raise Refused(f"{name} is no longer served")
             value = acceptable(signal, value)
             confirmed = await self.in_turn(signal, value, by)
+            if self._saving is not None:
+                with contextlib.suppress(OSError):  # told in the log
+                    await asyncio.shield(asyncio.wrap_future(self._saving))  # a put broken off leaves it to end
         except DriverError as error:
             raise Refused(str(error)) from error
         except Refused:
@@ -510,6 +521,10 @@ class Device:
             return signal is not None and self.urgent(signal, acceptable(signal, value))
         except Refused:  # it is told when it is carried out
             return False
+
+    def _tell_unsaved(self, saving: "Future[None]") -> None:
+        if (error := saving.exception()) is not None:
+            log.error("state could not be saved to %s: %s; it would be lost at a restart", self.state.path, error)
 
     def _on_refused(self, pv: str, value: Any, by: str, reason: str) -> None:
         """Tell of a put that the server or the device refused; of many in one turn of the loop PVs tell the last."""

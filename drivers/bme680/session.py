@@ -11,7 +11,7 @@ from enum import Enum
 from drivers.bme680.formats import Format
 from drivers.bme680.lines import Lines, Reason, Refusal
 from drivers.bme680.plausible import Judged, Plausibility
-from drivers.bme680.protocol import TROUBLES, Identity, Reading, Trouble, decode
+from drivers.bme680.protocol import TROUBLES, Identity, Reading, Trouble, decode, saying
 from drivers.errors import DeviceError, DriverError, LinkTimeout
 
 LINE_LIMIT = 256  # bytes
@@ -163,7 +163,7 @@ class Session:
         if self.failure is not None:
             return events
         if self._lines.unfinished and now >= self._heard_at + self._slowness:
-            events += self._discard()
+            events += self._give_up(now)
         if self._asked_at is not None and now >= self._asked_at + self._timeout:
             self.counts.timeouts += 1
             events += self._discard()
@@ -276,6 +276,14 @@ class Session:
         if self._asked_at is not None or not self._polls:
             self._why = self._answer = f"refused: {refusal}"
         return [refusal]
+
+    def _give_up(self, now: float) -> list[Event]:
+        """Give up an unfinished frame. After "Could not find ..." a sketch hangs, and no empty line ever comes."""
+        refusal = self._lines.discard()
+        if refusal is None:
+            return []
+        trouble = saying(refusal.line)
+        return self._refuse(refusal) if trouble is None else self._trouble(trouble, now)
 
     def _discard(self) -> list[Event]:
         refusal = self._lines.discard()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.bme680.formats import COUNTINGHOUSE, PICOSEC, Format, Quantity
+from drivers.bme680.formats import COUNTINGHOUSE, PICOSEC, Field, Format, Quantity
 from drivers.bme680.lines import Refusal
 from drivers.bme680.plausible import Judged
 from drivers.bme680.protocol import Identity, Trouble, checksum
@@ -116,7 +116,7 @@ def test_a_refused_answer_may_be_followed_by_a_good_one_and_is_the_reason_if_not
     while talk.session.failure is None:
         talk.come(b"294.31;98123\r\n")
         talk.wait(1.5)
-    assert "refused: 2 fields, not 4: 294.31;98123" in str(talk.session.failure)
+    assert "refused: fields: 2, not 4: 294.31;98123" in str(talk.session.failure)
 
 
 def test_half_a_line_is_never_joined_with_a_later_one():
@@ -146,6 +146,20 @@ def test_troubles_of_the_sensor():
     talk.come(b"Could not find a valid BME680 sensor, check wiring!\r\n")
     assert isinstance(talk.session.failure, DeviceError) and "check its wiring" in str(talk.session.failure)
     assert talk.sent == [], "it would not hear us any more"
+
+
+def test_troubles_in_a_stream_of_frames_of_several_lines():
+    fields = (Field(Quantity.TEMPERATURE, offset=273.15), Field(Quantity.PRESSURE, scale=100))
+    frames = Format("two lines", fields, separator="\r\n", empty_line=True)
+    good = b"21.1\r\n981.2\r\n\r\n"
+    talk = Talk(frames, boot=0, period=2)
+    for text in (good, good, b"Failed to perform reading :(\r\n" + good, b"\r\n" + good):
+        talk.come(text)
+        talk.wait(2)
+    assert talk.of(Trouble) == [Trouble.READING_FAILED] and len(talk.of(Measured)) == 3 and not talk.of(Refusal)
+    talk.come(b"Could not find a valid BME680 sensor, check wiring!\r\n")  # and hangs: no empty line comes
+    talk.wait(1.5)
+    assert isinstance(talk.session.failure, DeviceError) and "check its wiring" in str(talk.session.failure)
 
 
 def test_without_a_good_reading_the_board_is_lost_though_it_answers():
