@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from archiver import status
 from drivers.c37118.frames import FrameType
 from drivers.c37118.simulated_pmu import SimulatedPmu
 from drivers.c37118.simulated_stream import SimulatedStream
@@ -27,6 +28,7 @@ NOTE = "<!-- made by docs/generate.py; do not edit -->\n\n"
 def pages() -> dict[str, str]:
     """Give the text of each page by file name."""
     return {
+        "archiver.md": archiver_page(),
         "gas.md": gas_page(),
         "hv.md": hv_page(),
         "pmu.md": pmu_page(),
@@ -120,6 +122,21 @@ def _names(signals: list[Signal]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def archiver_page() -> str:
+    """PVs in which the archiver tells about itself."""
+    parts = [
+        NOTE + "# PVs of the archiver\n",
+        "Names stand after the site's prefix and `ARC:`, e.g. `LAB:ARC:RATE`. They are posted once a second, `STATUS`",
+        "every five seconds. Of each store holds at every moment: SEEN = WRITTEN + WAITING + DROPPED. `STATUS` has the",
+        "same, and the counts of each PV, as JSON.\n",
+        table(list(status.OWN)),
+        "## Of each store\n",
+        "Here those of the CSV files; those of an InfluxDB begin with `INFLUX:`.\n",
+        table(list(status.signals_of("csv"))),
+    ]
+    return "\n".join(parts)
+
+
 def hv_page() -> str:
     """PVs of a high-voltage supply, with the limits of a simulated one."""
     settings = HvSettings.model_validate({"name": "HV", "type": "hv", "link": "tcp://192.168.0.10"})
@@ -181,7 +198,10 @@ def site_page() -> str:
     definitions = schema["$defs"]
     parts = [NOTE + "# The site file\n"]
     parts.append("One TOML file; unknown keys are refused. Relative paths count from its folder.\n")
-    places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive.csv]", "CsvTable")]
+    places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive]", "ArchiveTable")]
+    places += [("[archive.csv]", "CsvTable"), ("[archive.influx]", "InfluxTable")]
+    places += [('[archive.influx.point."PATTERN"]', "PointTable"), ("[serve]", "ServeTable")]
+    places.append(("[notify]", "NotifyTable"))
     places += [(f'[[device]] with type = "{name}"', f"device.{name}") for name in sorted(config.installed_kinds())]
     places += [('alarms."NAME" of a device', "AlarmTable"), ("[device.line] of a gas sensor", "LineTable")]
     places += [("fields = [{ ... }] of [device.line]", "FieldTable")]

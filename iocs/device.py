@@ -561,7 +561,7 @@ class Device:
         log.info("online")
         self._tell_life()
         if idle := idle_names(self.settings, self._signals):
-            log.warning("limits or alarms of the site file fit none of the signals: %s", ", ".join(idle))
+            log.warning("names in the site file fit none of the signals: %s", ", ".join(idle))
 
     def _tell_life(self) -> None:
         self._server.post(
@@ -661,7 +661,7 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
 
 
 def idle_names(settings: DeviceSettings, signals: Mapping[str, Signal], later: Collection[str] = ()) -> list[str]:
-    """Give the names in a device's limits and alarms that fit none of its signals.
+    """Give the signals that a device's table names (in limits, alarms ...) and that it does not have.
 
     Args:
         settings: its table of the site file.
@@ -669,4 +669,4 @@ def idle_names(settings: DeviceSettings, signals: Mapping[str, Signal], later: C
         later: last parts of names that more signals may have, once the box has told what it is.
     """
     ends = {name.split(":", cut)[-1] for name in signals for cut in range(name.count(":") + 1)}
-    return sorted(name for name in {*settings.limits, *settings.alarms} - ends if name.split(":")[-1] not in later)
+    return sorted(name for name in settings.signal_names - ends if name.split(":")[-1] not in later)

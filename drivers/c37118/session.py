@@ -82,7 +82,7 @@ class Session:
         ahead: float = float("inf"),
     ) -> None:
         self.idcode = idcode
-        self.asking = Asking(answer_timeout, tries, cfg3)
+        self.asking = Asking(answer_timeout, tries, cfg3, known is not None and known.type is FrameType.CFG3)
         self.configuration: Configuration | None = None
         self.configuration_frame = b""
         self.commands: list[Command] = []

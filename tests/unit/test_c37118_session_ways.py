@@ -83,6 +83,23 @@ def test_a_cfg2_comes_after_a_second_without_a_cfg3_and_is_not_asked_twice() -> 
     assert talk.wait(2.0) == [Command.SEND_CFG2]
 
 
+def test_who_has_sent_a_cfg3_is_asked_again_for_it_when_the_answer_is_lost() -> None:
+    talk = Talk(cfg3=True, stream={"cfg3": True})
+    talk.say(talk.stream.answer(Command.SEND_CFG3))
+    again = Talk(cfg3=True, known=talk.session.configuration, stream={"cfg3": True})
+    assert again.asked() == [Command.DATA_OFF, Command.SEND_CFG3]
+    assert again.wait(1.1) == [Command.DATA_OFF, Command.SEND_CFG3]
+    again.say(again.stream.answer(Command.SEND_CFG3))
+    assert again.asked() == [Command.DATA_ON] and again.session.asking.cfg3
+    again.stream.reconfigure(phasors=("VA",), notice=0)
+    again.step()
+    assert [again.wait(seconds) for seconds in (2.0, 1.1, 1.1, 1.1)] == [
+        [Command.SEND_CFG3],
+        *[[Command.DATA_OFF, Command.SEND_CFG3]] * 2,
+        [Command.DATA_OFF, Command.SEND_CFG2],  # another box, perhaps
+    ]
+
+
 def test_while_a_cfg3_is_in_use_a_cfg2_tells_only_that_something_changed() -> None:
     talk = Talk(cfg3=True, stream={"cfg3": True})
     talk.say(talk.stream.answer(Command.SEND_CFG3))
