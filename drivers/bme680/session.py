@@ -218,8 +218,8 @@ class Session:
         return refusal
 
     def _read(self, reading: Reading, line: bytes, now: float, time_ns: int) -> list[Event]:
-        restarted = self._note_uptime(reading.values.get("uptime"))
-        again = self._note_sequence(reading.values.get("sequence"), restarted)
+        self._note_uptime(reading.values.get("uptime"))
+        again = self._note_sequence(reading.values.get("sequence"))
         if again or (self._polls and self._asked_at is None):
             self._awake(now)
             why = "the same sequence number again" if again else "nobody asked for it"
@@ -303,23 +303,21 @@ class Session:
         """When to ask; a shorter period that was set meanwhile counts at once."""
         return min(self._due, self._last_due + self.period) if self.phase is Phase.RUNNING else self._due
 
-    def _note_uptime(self, uptime: float | None) -> bool:
-        """Tell whether the board was reset since the last line that had an uptime."""
+    def _note_uptime(self, uptime: float | None) -> None:
+        """Count a reset of the board, which shows in a smaller uptime than the last; its lines are numbered anew."""
         if uptime is None:
-            return False
-        restarted = self.counts.uptime is not None and uptime < self.counts.uptime
-        self.counts.restarts += restarted
-        self.counts.uptime = uptime
-        if restarted:
+            return
+        if self.counts.uptime is not None and uptime < self.counts.uptime:
+            self.counts.restarts += 1
             self._sequence = None
-        return restarted
+        self.counts.uptime = uptime
 
-    def _note_sequence(self, number: float | None, restarted: bool) -> bool:
+    def _note_sequence(self, number: float | None) -> bool:
         """Count what is missing before a line; tell whether it has come already."""
         if number is None:
             return False
         last, self._sequence = self._sequence, int(number)
-        if last is None or restarted:
+        if last is None:
             return False
         self.counts.missed += max(0, (self._sequence - last) % 65536 - 1)
         return self._sequence == last

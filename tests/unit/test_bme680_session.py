@@ -129,6 +129,28 @@ def test_half_a_line_is_never_joined_with_a_later_one():
     assert talk.session.counts.refused == {"UNFINISHED": 1, "FIELDS": 1}
 
 
+def test_half_a_line_before_the_question_is_not_joined_with_its_answer():
+    talk = Talk(boot=0, period=10)
+    for wait in (0, 0.5):
+        talk.wait(wait)
+        talk.come(GOOD)
+    talk.wait(9.9)
+    talk.come(b"294.31;9")
+    talk.wait(0.2)
+    talk.come(GOOD)
+    assert talk.session.counts.refused == {"UNFINISHED": 1} and len(talk.of(Measured)) == 3
+
+
+def test_after_a_reset_that_the_board_tells_itself_no_line_is_missing():
+    talk = Talk(COUNTINGHOUSE, boot=0, period=1)
+    talk.wait(0)
+    talk.come(own(500, uptime=4711))
+    talk.come(own(body="I,countinghouse-bme680,1.0,0"))
+    talk.wait(1)
+    talk.come(own(1, uptime=1))
+    assert (talk.session.counts.restarts, talk.session.counts.missed) == (1, 0) and len(talk.of(Measured)) == 2
+
+
 def test_troubles_of_the_sensor():
     talk = Talk(boot=0)
     talk.wait(0)
