@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlencode
 TRANSPORTS = {
     "tcp": ("drivers.tcp_link", "TcpLink"),
     "serial": ("drivers.serial_link", "SerialLink"),
+    "rfc2217": ("drivers.rfc2217_link", "Rfc2217Link"),
 }
 
 _FRAME = r"[5-8][NEOMS](1|1\.5|2)"
@@ -28,6 +29,7 @@ _LINE = {
 OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "tcp": {},
     "serial": {**_LINE, "dtr": (r"keep|on|off|hupcl-off", "keep, on, off, hupcl-off")},
+    "rfc2217": {**_LINE, "dtr": (r"keep|on|off", "keep, on, off")},
 }
 """What may follow the `?` of each scheme: option -> pattern of its values, and the same in words."""
 
@@ -68,6 +70,7 @@ _ADDRESS = re.compile(
 _EXAMPLES = {
     "tcp": "tcp://192.168.0.20:4712",
     "serial": "serial:///dev/serial/by-id/usb-...?baud=115200",
+    "rfc2217": "rfc2217://192.168.0.20:4001?baud=9600",
 }
 
 

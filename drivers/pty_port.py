@@ -36,7 +36,11 @@ class PtyPort:
     """
 
     def __init__(self, path: str | Path | None = None, on_open: Callable[[], None] = lambda: None) -> None:
-        """Plug the port in, under `path` or in a new temporary directory."""
+        """Plug the port in, under `path` or in a new temporary directory.
+
+        Raises:
+            OSError: `path` cannot be written, or there are no ptys left.
+        """
         self._directory = tempfile.mkdtemp(prefix="serial-") if path is None else None
         self.path = Path(path or f"{self._directory}/port").absolute()
         self.address = f"serial://{self.path}"
@@ -77,16 +81,20 @@ class PtyPort:
         """Put the cable in: a new port, under the same name."""
         if self._far_end is not None:
             return
-        self._far_end, near_end = os.openpty()
+        far_end, near_end = os.openpty()
         try:
             tty.setraw(near_end)
-            os.set_blocking(self._far_end, False)
+            os.set_blocking(far_end, False)
             fresh = self.path.with_name(f".{self.path.name}.new")
             fresh.unlink(missing_ok=True)
             fresh.symlink_to(os.ttyname(near_end))
             fresh.replace(self.path)
+        except OSError:
+            os.close(far_end)
+            raise
         finally:
             os.close(near_end)
+        self._far_end = far_end
         self._plugged.set()
 
     def write(self, data: bytes) -> None:

@@ -48,6 +48,7 @@ BY_ID = Path("/dev/serial/by-id")
 CLOSING = 0.5  # seconds for what is written and not yet sent when the port is closed
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENODEV)
 _BUSY = (errno.EBUSY, errno.EWOULDBLOCK)
+_FRAME = termios.CSIZE | termios.PARENB | termios.PARODD | termios.CSTOPB
 _NO_TTY = (errno.ENOTTY, errno.EISDIR)
 
 
@@ -85,6 +86,14 @@ class SerialLink(StreamLink):
         if self._leaving is not None:
             await asyncio.wait({asyncio.wrap_future(self._leaving)}, timeout=2 * CLOSING)  # the next open waits on
 
+    async def _drop_stale(self) -> None:
+        """Drop what lies unread: the kernel has a second queue before the one that is read, and empties both."""
+        try:
+            termios.tcflush(self._open_fd(), termios.TCIFLUSH)
+        except termios.error as error:
+            await self.close()
+            raise LinkError(f"{self.address}: {self._reason(OSError(*error.args))}") from error
+
     def _reason(self, error: OSError | None) -> str:
         if error is None or error.errno in (errno.EIO, errno.ENXIO, errno.ENODEV):
             return "the port is gone: the cable was pulled out, or the box has no power"
@@ -118,6 +127,8 @@ def open_port(address: Address) -> int:
         with contextlib.closing(port):
             fcntl.ioctl(port.fileno(), termios.TIOCEXCL)
             attributes = termios.tcgetattr(port.fileno())
+            if attributes[2] & _FRAME != _frame_bits(frame):  # the kernel says nothing where a driver has its own will
+                raise ValueError(f"frame={frame} was changed")
             attributes[6][termios.VMIN] = 1  # an empty port is EAGAIN; with pyserial's 0 it would look unplugged
             if options.get("dtr") == "hupcl-off":
                 attributes[2] &= ~termios.HUPCL
@@ -127,14 +138,27 @@ def open_port(address: Address) -> int:
         raise LinkError(f"{address}: {_why_not(address.path, error)}") from error
 
 
+def _frame_bits(frame: str) -> int:
+    """Give a frame such as 8N1 in the bits of termios(3)."""
+    return (
+        {"5": termios.CS5, "6": termios.CS6, "7": termios.CS7, "8": termios.CS8}[frame[0]]
+        | (termios.PARENB if frame[1] != "N" else 0)
+        | (termios.PARODD if frame[1] in "OM" else 0)
+        | (termios.CSTOPB if frame[2:] != "1" else 0)
+    )
+
+
 def close_port(port: int) -> None:
     """Close a port; blocks for as long as `CLOSING` while what was written goes out. What is left then is dropped."""
     with contextlib.suppress(OSError, termios.error):  # an unplugged port has nothing left to set
-        until = time.monotonic() + CLOSING
-        while any(fcntl.ioctl(port, termios.TIOCOUTQ, bytes(4))) and time.monotonic() < until:
-            time.sleep(0.01)
         fcntl.ioctl(port, termios.TIOCNXCL)
-        termios.tcflush(port, termios.TCOFLUSH)
+        until = time.monotonic() + CLOSING
+        while unsent := any(fcntl.ioctl(port, termios.TIOCOUTQ, bytes(4))):
+            if time.monotonic() > until:
+                break
+            time.sleep(0.01)
+        if unsent:  # else the kernel's own close waits for it, 30 s in most drivers
+            termios.tcflush(port, termios.TCOFLUSH)
     with contextlib.suppress(OSError):
         os.close(port)
 

@@ -4,18 +4,27 @@ What it writes, and only when asked for: `set`, `on`, `off`, `clear`. Opening, i
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import MappingProxyType
 
-from drivers.caen_hv.line import BoardSilent, Counts, Exchange, Line, LostReply, Priority
+from drivers.caen_hv.exchange import Counts, Exchange
+from drivers.caen_hv.line import BoardSilent, Line, LostReply, Priority
 from drivers.caen_hv.parameters import N1470, Parameter, in_words
-from drivers.caen_hv.protocol import ErrorReply, Request, decode, written
+from drivers.caen_hv.protocol import ErrorReply, Request, decode
 from drivers.caen_hv.readings import Readings, Value
-from drivers.caen_hv.unit import Limits, Unit, identify, read_imon_decimals, read_limits
-from drivers.errors import DeviceError, DriverError, LinkError
+from drivers.caen_hv.unit import (
+    Limits,
+    NotSent,
+    Unit,
+    check_channel,
+    identify,
+    read_imon_decimals,
+    read_limits,
+    text_of,
+)
+from drivers.errors import DeviceError, LinkError
 from drivers.link import Link, make_link, parse_address
 
 __all__ = [
@@ -35,10 +44,6 @@ __all__ = [
 
 PORT = 1470
 SETTLE = 1.0  # s within which a unit must show what it was told
-
-
-class NotSent(DriverError):
-    """This cannot be asked of this unit; nothing was sent."""
 
 
 class NotConfirmed(DeviceError):
@@ -86,12 +91,12 @@ class Client:
     @property
     def counts(self) -> Counts:
         """What happened on the line."""
-        return self.line.counts
+        return self.line.wire.counts
 
     @property
     def history(self) -> tuple[Exchange, ...]:
         """The last hundred exchanges as bytes, newest last."""
-        return tuple(self.line.history)
+        return tuple(self.line.wire.history)
 
     @property
     def is_open(self) -> bool:
@@ -187,7 +192,7 @@ class Client:
         """
         unit = self._unit(board)
         parameter = self._parameter(par)
-        text = self._value(unit, channel, parameter, value)
+        text = text_of(self._where(board, channel), unit, channel, parameter, value)
         async with self._setting:
             await self._refuse_in_local(board)
             lost = await self._order(Request(board, par, channel, text, setting=True), priority)
@@ -207,7 +212,7 @@ class Client:
             As `set`.
         """
         unit = self._unit(board)
-        self._check_channel(unit, channel)
+        check_channel(self._where(board, channel), unit, channel)
         offs = self._off_count(board, channel)
 
         def still() -> None:
@@ -243,7 +248,7 @@ class Client:
         if unit is None:
             raise NotSent(f"{self.link.address}: board {board} has never answered; nothing was sent")
         if channel is not None:
-            self._check_channel(unit, channel)
+            check_channel(self._where(board, channel), unit, channel)
         self._offs[board, channel] = self._offs.get((board, channel), 0) + 1
         wanted = range(unit.channels) if channel is None else (channel,)
         lost = None
@@ -370,35 +375,6 @@ class Client:
                     f"{self._where(board, None)} is in LOCAL; turn it to REMOTE at its front; nothing was sent"
                 )
 
-    def _value(self, unit: Unit, channel: int | None, parameter: Parameter, value: Value) -> str:
-        """Give the text of a value for a SET.
-
-        Raises:
-            NotSent: the unit does not take it.
-        """
-        where = f"{self._where(unit.board, channel)} {parameter.name}"
-        if not parameter.settable or parameter.kind == "order":
-            raise NotSent(f"{where} cannot be set")
-        if parameter.board != (channel is None):
-            raise NotSent(f"{where} is set {'for the board: no channel' if parameter.board else 'for one channel'}")
-        if channel is not None:
-            self._check_channel(unit, channel)
-        if parameter.kind == "word":
-            if value not in parameter.words:
-                raise NotSent(f"{where}: {value!r} is none of {', '.join(parameter.words)}; nothing was sent")
-            return str(value)
-        if isinstance(value, str) or not math.isfinite(value):
-            raise NotSent(f"{where}: {value!r} is not a number; nothing was sent")
-        limits = unit.limits[channel or 0].get(parameter.name)
-        if limits is None:
-            raise NotSent(f"{where}: the unit does not tell its limits; nothing was sent")
-        if not limits.minimum <= value <= limits.maximum:
-            raise NotSent(
-                f"{where}: {value:g} is not within {limits.minimum:g} .. {limits.maximum:g} {parameter.unit}, which "
-                "the unit takes; nothing was sent"
-            )
-        return written(value, limits.decimals)
-
     def _unit(self, board: int) -> Unit:
         if board in self.units:
             return self.units[board]
@@ -421,13 +397,6 @@ class Client:
         if par not in N1470:
             raise NotSent(f"{self.link.address}: no parameter {par!r}; known: {', '.join(N1470)}")
         return N1470[par]
-
-    def _check_channel(self, unit: Unit, channel: int) -> None:
-        if not 0 <= channel < unit.channels:
-            raise NotSent(
-                f"{self._where(unit.board, channel)}: {unit.model} has channels 0 to {unit.channels - 1}; "
-                "nothing was sent"
-            )
 
     def _where(self, board: int, channel: int | None) -> str:
         return f"{self.link.address}: board {board}" + ("" if channel is None else f" CH{channel}")

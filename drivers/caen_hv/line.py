@@ -9,20 +9,20 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from drivers.caen_hv.protocol import ErrorReply, Nonsense, Replies, Reply, Request, encode
+from drivers.caen_hv.exchange import Wire
+from drivers.caen_hv.protocol import Reply, Request
 from drivers.errors import DriverError, LinkError, LinkTimeout, ProtocolError
 from drivers.link import Link
 
 log = logging.getLogger(__name__)
 
-QUIET = 0.2  # s without a byte after which the line counts as quiet
-BABBLE = 2.0  # s that a line may take to become quiet
+RECENT = 16  # exchanges after which a reply cannot come a second time any more
+ASKED = 3  # boards that are asked whether the line is in step: the one in question, and two more if it is silent
 TRIES = 2  # checks after which a line that answers out of step is given up
 
 
@@ -44,36 +44,6 @@ class BoardSilent(LinkTimeout):
     """One board does not answer, while others on the line do (or none was known yet)."""
 
 
-@dataclass(slots=True)
-class Counts:
-    """What happened on the line since the client was made.
-
-    Attributes:
-        exchanges: requests that were answered.
-        timeouts: requests that were not answered within the deadline.
-        desyncs: how often the line was out of step and had to be checked.
-        stale_bytes: received bytes that belonged to no question.
-        local_errors: LOC:ERR replies.
-        latency: s from the last request to its reply.
-    """
-
-    exchanges: int = 0
-    timeouts: int = 0
-    desyncs: int = 0
-    stale_bytes: int = 0
-    local_errors: int = 0
-    latency: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """What went over the wire: `time_ns` since 1970 of the request, and the bytes of both directions."""
-
-    time_ns: int
-    sent: bytes
-    received: bytes
-
-
 @dataclass(order=True, slots=True)
 class _Job:
     """A request in the queue. `take` looks at the reply, `still` is asked just before sending; both raise to refuse."""
@@ -87,6 +57,22 @@ class _Job:
     done: "asyncio.Future[None]" = field(compare=False)
     repeated: bool = field(default=False, compare=False)
 
+    def looks_like(self, request: Request | None, form: object) -> bool:
+        """Tell whether the answer to another request could pass for the one to this."""
+        if self.form is None or self.request is None or request is None:
+            return False
+        return self.form == form and self.request.board == request.board
+
+    def succeed(self) -> None:
+        """Tell who asked, if he still waits."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: DriverError) -> None:
+        """Tell who asked why not, if he still waits."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
 
 class Line:
     """Requests in the order of their urgency over one link, one outstanding at a time.
@@ -97,20 +83,18 @@ class Line:
 
     Attributes:
         identities: what BDSNUM and BDNAME of a board say; set by who asked them, used to check the line.
-        counts: see `Counts`. history: the last exchanges, newest last.
+        wire: what its exchanges counted and kept.
     """
 
     def __init__(self, link: Link, timeout: float) -> None:
         self.link = link
-        self.timeout = timeout
+        self.wire = Wire(link, timeout)
         self.identities: dict[int, tuple[str, str]] = {}
-        self.counts = Counts()
-        self.history: deque[Exchange] = deque(maxlen=100)
         self._jobs: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
         self._numbers = itertools.count()
-        self._replies = Replies()
         self._worker: asyncio.Task[None] | None = None
-        self._last: tuple[Request, object] | None = None
+        self._recent: deque[tuple[Request, object]] = deque(maxlen=RECENT)
+        self._doubtful: _Job | None = None  # its reply has come and looks like that to a question before
         self._why = "not open"
 
     @property
@@ -130,7 +114,8 @@ class Line:
             await asyncio.wait([self._worker])  # it may still be closing the link
         await self.link.open(timeout)
         self._jobs = asyncio.PriorityQueue()
-        self._last = None
+        self._recent.clear()
+        self._doubtful = None
         self._why = ""
         self._worker = asyncio.create_task(self._work())
 
@@ -151,8 +136,9 @@ class Line:
             priority: its urgency.
             take: gets the reply; a ProtocolError that it raises means that this cannot be the answer.
             still: called just before sending; what it raises is raised here and nothing is sent.
-            form: what the answer looks like. Between two different questions with the same form a BDSNUM is asked, so
-                that an answer that came twice cannot pass for the next one.
+            form: what the answer looks like. One that looks like the answer to another question of late is believed
+                when the next exchange shows that the line is in step: an answer that came twice, however late, cannot
+                pass for another. Where nothing else is in the queue, BDSNUM is asked to see that.
 
         Raises:
             ErrorReply: the unit's own error. LostReply, BoardSilent: no reply; the line goes on.
@@ -181,12 +167,18 @@ class Line:
     async def _work(self) -> None:
         """Do the jobs, one after another, until closed or until the link fails."""
         try:
-            await self._drain()
-            while (job := await self._jobs.get()).request is not None:
+            await self.wire.drain()
+            while True:
+                if self._doubtful is not None and self._jobs.empty():
+                    await self._turn(self._doubtful, self._vouch)
+                    continue
+                job = await self._jobs.get()
+                if job.request is None:
+                    break
                 if not job.done.done():  # else who asked has gone: nothing is sent
-                    await self._do(job, job.request)
+                    await self._turn(job, self._do)
             with contextlib.suppress(LinkError):
-                await self._stale()  # what lies unread at the end would turn an orderly close into a reset
+                await self.wire.drop()  # what lies unread at the end would turn an orderly close into a reset
         except LinkError as error:
             self._why = str(error).removeprefix(f"{self.link.address}: ")
         except Exception:
@@ -195,151 +187,95 @@ class Line:
         finally:
             self._why = self._why or "closed"
             await self.link.close()
+            if self._doubtful is not None:
+                self._refuse(self._doubtful)
             while not self._jobs.empty():
                 self._refuse(self._jobs.get_nowait())
 
     def _refuse(self, job: _Job) -> None:
-        if not job.done.done():
-            job.done.set_exception(LinkError(f"{self.link.address}: {self._why}"))
+        job.fail(LinkError(f"{self.link.address}: {self._why}"))
 
-    async def _do(self, job: _Job, request: Request) -> None:
-        """Do one exchange for a job. A check of the line takes a turn of its own: OFF waits for one exchange."""
+    async def _turn(self, job: _Job, deed: Callable[[_Job, Request], Awaitable[None]]) -> None:
+        """Do one exchange for a job; what goes wrong goes to who asked, unless the line is lost."""
+        request = job.request
+        if request is None:
+            return
         try:
-            if await self._stale():
-                await self._recover(request.board, silent=False)
-                self._jobs.put_nowait(job)
-            elif self._alike(job):
-                await self._separate(request.board)
-                self._jobs.put_nowait(job)
-            else:
-                job.still()
-                job.take(await self._exchange(request))
-                self._last = (request, job.form)
-                if not job.done.done():
-                    job.done.set_result(None)
+            await deed(job, request)
         except (ProtocolError, LinkTimeout) as error:
-            await self._again(job, request, error)
+            try:
+                await self._again(job, request, error)
+            except LinkError as lost:
+                self._give_up(job, lost)
+                raise
         except LinkError as error:
-            self._why = str(error).removeprefix(f"{self.link.address}: ")
-            self._refuse(job)
+            self._give_up(job, error)
             raise
         except DriverError as error:
-            if not job.done.done():
-                job.done.set_exception(error)
+            job.fail(error)
         except BaseException:
             self._why = self._why or "given up in the middle of an exchange"
             self._refuse(job)
             raise
 
+    def _give_up(self, job: _Job, error: LinkError) -> None:
+        self._why = str(error).removeprefix(f"{self.link.address}: ")
+        self._refuse(job)
+
+    async def _do(self, job: _Job, request: Request) -> None:
+        """Send what a job asks. A check of the line takes a turn of its own: OFF waits for one exchange."""
+        if await self.wire.drop():
+            await self._recover(request.board, silent=False)
+            self._jobs.put_nowait(job)
+            return
+        doubtful = self._doubtful
+        if doubtful is not None and doubtful.looks_like(job.request, job.form):
+            self._jobs.put_nowait(job)
+            await self._turn(doubtful, self._vouch)
+            return
+        job.still()
+        job.take(await self.wire.exchange(request))
+        self._believe()
+        if any(other != request and job.looks_like(other, form) for other, form in self._recent):
+            self._doubtful = job
+        else:
+            job.succeed()
+        self._recent.append((request, job.form))
+
+    async def _vouch(self, job: _Job, request: Request) -> None:
+        """Ask BDSNUM after a reply in doubt: were it an old one, the right one would come now."""
+        if await self.wire.drop():
+            raise self.wire.wrong(request, "more than one reply")
+        if request.board in self.identities:
+            await self._check(request.board, 1)
+            self._believe()
+        else:
+            self._doubtful = None
+            job.fail(BoardSilent(f"{self.link.address}: board {request.board} is silent; its last reply is in doubt"))
+
+    def _believe(self) -> None:
+        """The line is in step, so the reply before was that to its question."""
+        if self._doubtful is not None:
+            self._doubtful.succeed()
+            self._doubtful = None
+
     async def _again(self, job: _Job, request: Request, error: DriverError) -> None:
         """Bring the line in step after a reply that was lost; then ask a question again, once."""
+        vouching = job is self._doubtful
         try:
             await self._recover(request.board, silent=isinstance(error, LinkTimeout))
         except BoardSilent as silent:
-            failure: DriverError = silent
-        except LinkError as lost:
-            self._why = str(lost).removeprefix(f"{self.link.address}: ")
-            self._refuse(job)
-            raise
+            job.fail(silent)
+            return
+        if job.done.done() or vouching:
+            return  # it was in doubt and has been dealt with
+        if not request.setting and not job.repeated:
+            job.repeated = True
+            self._jobs.put_nowait(job)
+        elif request.board in self.identities or not isinstance(error, LinkTimeout):
+            job.fail(LostReply(str(error)))
         else:
-            if not request.setting and not job.repeated:
-                job.repeated = True
-                self._jobs.put_nowait(job)
-                return
-            known = request.board in self.identities or not isinstance(error, LinkTimeout)
-            failure = LostReply(str(error)) if known else BoardSilent(str(error))
-        if not job.done.done():
-            job.done.set_exception(failure)
-
-    def _alike(self, job: _Job) -> bool:
-        if self._last is None or job.form is None or job.request is None or job.request.board not in self.identities:
-            return False
-        request, form = self._last
-        return form == job.form and request != job.request and request.board == job.request.board
-
-    async def _separate(self, board: int) -> None:
-        serial, _ = self.identities[board]
-        request = Request(board, "BDSNUM")
-        reply = await self._exchange(request)
-        if reply != Reply(board, (serial,)):
-            raise self._wrong(request, f"{reply.values} where BDSNUM was {serial}")
-        self._last = None
-
-    async def _exchange(self, request: Request) -> Reply:
-        """Send one request, wait for one reply.
-
-        Raises:
-            LinkTimeout: none within the deadline. ProtocolError: one that cannot be it. ErrorReply: the unit's error.
-        """
-        data = encode(request)
-        where = str(self.link.address)
-        time_ns, begin = time.time_ns(), time.monotonic()
-        await self.link.write(data, self.timeout)
-        received = bytearray()
-        found: list[Reply | Nonsense] = []
-        try:
-            while not found:
-                left = begin + self.timeout - time.monotonic()
-                if left <= 0 and received:  # it drips
-                    raise LinkTimeout(where)
-                chunk = await self.link.read(max(left, 0.02))  # however late we are, the kernel's bytes are looked at
-                received += chunk
-                found = self._replies.feed(chunk)
-        except LinkTimeout:
-            self.counts.timeouts += 1
-            raise LinkTimeout(
-                f"{where}: no reply to {request} within {self.timeout:g} s; got {bytes(received[:80])!r}"
-            ) from None
-        finally:
-            self.history.append(Exchange(time_ns, data, bytes(received)))
-        reply = found[0]
-        if len(found) > 1 or self._replies.pending or isinstance(reply, Nonsense):
-            raise self._wrong(request, f"{bytes(received[:80])!r} instead of one reply")
-        if reply.board != request.board:
-            raise self._wrong(request, f"a reply of board {reply.board}")
-        if reply.error is not None and (request.setting or reply.error in ("CMD", "CH", "PAR")):
-            self._took(begin)
-            self.counts.local_errors += reply.error == "LOC"
-            raise ErrorReply(where, request, reply.error)
-        if reply.error is not None or bool(reply.values) == request.setting:
-            raise self._wrong(request, f"{bytes(received[:80])!r}, which answers another request")
-        self._took(begin)
-        return reply
-
-    def _took(self, begin: float) -> None:
-        self.counts.exchanges += 1
-        self.counts.latency = time.monotonic() - begin
-
-    def _wrong(self, request: Request, what: str) -> ProtocolError:
-        return ProtocolError(f"{self.link.address}: {request} was answered with {what}")
-
-    async def _stale(self) -> int:
-        """Drop what lies unread; it answers nothing. Gives the number of bytes."""
-        self._replies.reset()
-        try:
-            async with asyncio.timeout(BABBLE):
-                dropped = await self.link.drop()
-        except TimeoutError:
-            raise self._babbles() from None
-        self.counts.stale_bytes += dropped
-        return dropped
-
-    async def _drain(self) -> None:
-        """Wait until the line is quiet.
-
-        Raises:
-            LinkError: it does not become so.
-        """
-        end = time.monotonic() + BABBLE
-        with contextlib.suppress(LinkTimeout):
-            while True:
-                self.counts.stale_bytes += len(await self.link.read(QUIET))
-                if time.monotonic() > end:
-                    raise self._babbles()
-        self._replies.reset()
-
-    def _babbles(self) -> LinkError:
-        return LinkError(f"{self.link.address}: bytes keep coming unasked; is another program on this line?")
+            job.fail(BoardSilent(str(error)))
 
     async def _recover(self, board: int, silent: bool) -> None:
         """Bring the line in step: quiet, then BDSNUM and BDNAME of this board, or of another if this one is silent.
@@ -348,26 +284,29 @@ class Line:
             board: of the request that failed.
             silent: it failed because nothing came.
 
-        Args:
-            board: of the request that failed. silent: it failed because nothing came.
-
         Raises:
             BoardSilent: another board answers, this one does not.
             LinkError: the line stays silent or out of step. It must be closed.
         """
-        self.counts.desyncs += 1
-        self._last = None
+        self.wire.counts.desyncs += 1
+        doubtful, self._doubtful = self._doubtful, None
+        if doubtful is not None:
+            if doubtful.repeated:
+                doubtful.fail(LostReply(f"{self.link.address}: the reply to {doubtful.request} was in doubt twice"))
+            else:
+                doubtful.repeated = True
+                self._jobs.put_nowait(doubtful)
         wrong = ""
         for _attempt in range(TRIES):
-            await self._drain()
+            await self.wire.drain()
             if not self.identities:
                 return  # nobody to ask: whoever identifies a board asks BDSNUM first and last
             wrong = ""
-            for known in sorted(self.identities, key=lambda each: each != board):
+            for known in sorted(self.identities, key=lambda each: each != board)[:ASKED]:
                 try:
                     await self._check(known)
                 except LinkTimeout:
-                    await self._drain()
+                    await self.wire.drain()
                     continue
                 except DriverError as error:
                     wrong = str(error)
@@ -381,12 +320,12 @@ class Line:
             f"{wrong}. Another unit, or out of step: the link is closed and must be opened and identified anew"
         )
 
-    async def _check(self, board: int) -> None:
-        for par, text in zip(("BDSNUM", "BDNAME"), self.identities[board], strict=True):
+    async def _check(self, board: int, questions: int = 2) -> None:
+        for par, text in list(zip(("BDSNUM", "BDNAME"), self.identities[board], strict=True))[:questions]:
             request = Request(board, par)
-            reply = await self._exchange(request)
+            reply = await self.wire.exchange(request)
             if reply.values != (text,):
-                raise self._wrong(request, f"{';'.join(reply.values)}, expected {text}")
+                raise self.wire.wrong(request, f"{';'.join(reply.values)}, expected {text}")
 
 
 def _ignore(reply: Reply) -> None:

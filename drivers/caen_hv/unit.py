@@ -1,13 +1,14 @@
 """Who a board is and what it takes: asked at each connection, never assumed."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from drivers.caen_hv.line import Line, Priority
-from drivers.caen_hv.parameters import N1470
-from drivers.caen_hv.protocol import ErrorReply, Reply, Request, number
-from drivers.errors import ProtocolError
+from drivers.caen_hv.parameters import N1470, Parameter
+from drivers.caen_hv.protocol import ErrorReply, Reply, Request, number, written
+from drivers.errors import DriverError, ProtocolError
 
 SETTINGS = ("VSET", "ISET", "MAXV", "RUP", "RDW", "TRIP")
 
@@ -49,15 +50,34 @@ class Unit:
     replaced: str = ""
 
 
+class NotSent(DriverError):
+    """This cannot be asked of this unit; nothing was sent."""
+
+
 async def identify(line: Line, board: int) -> Unit:
     """Ask a board who it is and what it takes; from then on `line` checks itself by its serial number and model.
 
-    About 25 exchanges, all MON. BDSNUM is asked first and last: a reply that slipped in between is noticed.
+    About 25 exchanges, all MON. BDSNUM is asked first and last, and if the line was out of step in between all is asked
+    anew, once: what was read then might be the answer to another question.
 
     Raises:
         ProtocolError: what answers is no supply of this family. DriverError: as `Line.ask`.
     """
     line.identities.pop(board, None)
+    before = line.wire.counts.desyncs
+    unit = await _identify(line, board)
+    if line.wire.counts.desyncs != before:
+        before = line.wire.counts.desyncs
+        unit = await _identify(line, board)
+        if line.wire.counts.desyncs != before:
+            raise ProtocolError(
+                f"{line.link.address}: board {board} could not be identified: replies are lost or garbled"
+            )
+    line.identities[board] = (unit.serial, unit.model)
+    return unit
+
+
+async def _identify(line: Line, board: int) -> Unit:
     where = f"{line.link.address}: board {board}"
     serial, model, count, firmware = [
         (await ask(line, Request(board, par), 1))[0] for par in ("BDSNUM", "BDNAME", "BDNCH", "BDFREL")
@@ -73,9 +93,8 @@ async def identify(line: Line, board: int) -> Unit:
     (again,) = await ask(line, Request(board, "BDSNUM"), 1)
     if again != serial:
         raise ProtocolError(f"{where} says BDSNUM {serial!r} and then {again!r}")
-    line.identities[board] = (serial, model)
     frozen = tuple(MappingProxyType(each) for each in limits)
-    return Unit(board, model.strip(), channels, firmware.strip(), serial.strip(), frozen, imon_decimals)
+    return Unit(board, model, channels, firmware, serial, frozen, imon_decimals)
 
 
 async def read_limits(line: Line, board: int, channels: int, name: str) -> list[Limits]:
@@ -128,3 +147,43 @@ async def ask(line: Line, request: Request, count: int) -> tuple[str, ...]:
 
 async def _numbers(line: Line, board: int, channels: int, par: str) -> tuple[float, ...]:
     return tuple(number(text) for text in await ask(line, Request(board, par, channels), channels))
+
+
+def check_channel(where: str, unit: Unit, channel: int) -> None:
+    """See that a unit has this channel.
+
+    Raises:
+        NotSent: it has not.
+    """
+    if not 0 <= channel < unit.channels:
+        raise NotSent(f"{where}: {unit.model} has channels 0 to {unit.channels - 1}; nothing was sent")
+
+
+def text_of(where: str, unit: Unit, channel: int | None, parameter: Parameter, value: float | str) -> str:
+    """Give the text of a value for a SET.
+
+    Raises:
+        NotSent: the unit does not take it.
+    """
+    where = f"{where} {parameter.name}"
+    if not parameter.settable or parameter.kind == "order":
+        raise NotSent(f"{where} cannot be set")
+    if parameter.board != (channel is None):
+        raise NotSent(f"{where} is set {'for the board: no channel' if parameter.board else 'for one channel'}")
+    if channel is not None:
+        check_channel(where, unit, channel)
+    if parameter.kind == "word":
+        if value not in parameter.words:
+            raise NotSent(f"{where}: {value!r} is none of {', '.join(parameter.words)}; nothing was sent")
+        return str(value)
+    if isinstance(value, str) or not math.isfinite(value):
+        raise NotSent(f"{where}: {value!r} is not a number; nothing was sent")
+    limits = unit.limits[channel or 0].get(parameter.name)
+    if limits is None:
+        raise NotSent(f"{where}: the unit does not tell its limits; nothing was sent")
+    if not limits.minimum <= value <= limits.maximum:
+        raise NotSent(
+            f"{where}: {value:g} is not within {limits.minimum:g} .. {limits.maximum:g} {parameter.unit}, which "
+            "the unit takes; nothing was sent"
+        )
+    return written(value, limits.decimals)
