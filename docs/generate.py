@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from drivers.c37118.simulated_stream import SimulatedStream
+from drivers.caen_hv.simulated_unit import BOUNDS, FORMATS, LIMITS
 from iocs import config
 from iocs.ca import statistics
 from iocs.device import COMMON
+from iocs.hv import HV
+from iocs.hv.settings import HvSettings
+from iocs.hv.shape import BoardShape, Range, to_plain
 from iocs.pmu import PMU, PmuSettings, shape_of
 from iocs.signals import Kind, Signal
 
@@ -17,7 +21,7 @@ NOTE = "<!-- made by docs/generate.py; do not edit -->\n\n"
 
 def pages() -> dict[str, str]:
     """Give the text of each page by file name."""
-    return {"pmu.md": pmu_page(), "server.md": server_page(), "site-file.md": site_page()}
+    return {"hv.md": hv_page(), "pmu.md": pmu_page(), "server.md": server_page(), "site-file.md": site_page()}
 
 
 def pmu_page() -> str:
@@ -36,6 +40,35 @@ def pmu_page() -> str:
         "## What every device has\n",
         table(list(COMMON)),
         "`ROW` holds the columns marked so, every frame: see [explanation](../explanation/truth.md).\n",
+    ]
+    return "\n".join(parts)
+
+
+def hv_page() -> str:
+    """PVs of a high-voltage supply, with the limits of a simulated one."""
+    settings = HvSettings.model_validate({"name": "HV", "type": "hv", "link": "tcp://192.168.0.10"})
+    spans = {name: Range(LIMITS[low], LIMITS[high], FORMATS[name][1]) for name, (low, high) in BOUNDS.items()}
+    board = BoardShape(0, "R1470ET", "174", "1.08", (spans,) * 4)
+    own = HV.signals(settings, to_plain((board,)))
+    groups = {group: [signal for signal in own if signal.group == group] for group in ("CH0", "Supply", "Line")}
+    parts = [
+        NOTE + "# PVs of a high-voltage supply\n",
+        "Names stand after the site's prefix and the device's name: `LAB:HV:CH0:VSET`. With several boards on one line",
+        "each has `B0:`, `B1:` ... before its own: `LAB:HV:B1:CH0:VSET`.\n",
+        "Units are V, uA, V/s and s; precision and limits are what the unit tells of itself. What may be put (`DRVL`,",
+        "`DRVH`) is the tightest of unit, MAXV, site file and VSOFTMAX or ISOFTMAX.\n",
+        "## Each channel\n",
+        table(groups["CH0"]),
+        "A put is complete when the unit has confirmed it and reads it back; `ATTARGET` tells when the ramp is done.",
+        "What is refused, and why: [safety](../explanation/high-voltage.md).\n",
+        "## Each board\n",
+        table(groups["Supply"]),
+        "The bits of ALARM are those of boards with up to four channels; of larger ones their layout is not known.\n",
+        "## The line\n",
+        table(groups["Line"]),
+        "## What every device has\n",
+        table(list(COMMON)),
+        "`ROW` holds the columns marked so, every reading: see [explanation](../explanation/truth.md).\n",
     ]
     return "\n".join(parts)
 
@@ -75,6 +108,7 @@ def site_page() -> str:
     places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive.csv]", "CsvTable")]
     places += [(f'[[device]] with type = "{name}"', f"device.{name}") for name in sorted(config.installed_kinds())]
     places += [('alarms."NAME" of a device', "AlarmTable")]
+    places += [("[device.channel.N] of a supply", "ChannelTable"), ("[device.channel.N.expect]", "ExpectTable")]
     for heading, name in places:
         parts += [f"## `{heading}`\n", keys(definitions[name])]
     return "\n".join(parts)

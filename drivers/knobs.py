@@ -52,3 +52,11 @@ def _read_stdin(loop: asyncio.AbstractEventLoop, lines: "asyncio.Queue[bytes]") 
             for line in whole:
                 if line.strip():
                     loop.call_soon_threadsafe(lines.put_nowait, line)
+
+
+def fits(default: object, value: object) -> bool:
+    """Tell whether a fault or state may be set to `value`: of its default's type, or None where that is its default."""
+    kinds = {type(None): int | None, float: float | int}
+    return isinstance(value, kinds.get(type(default), type(default))) and isinstance(value, bool) == isinstance(
+        default, bool
+    )

@@ -101,7 +101,8 @@ def _check(options: argparse.Namespace) -> int:
     if mistakes:
         raise config.ConfigError(site.path, mistakes)
     for device, catalogue in zip(site.devices, _signals(site), strict=True):
-        if idle := idle_names(device.settings, {signal.name: signal for signal in catalogue.signals}):
+        later = () if catalogue.version else device.kind.later
+        if idle := idle_names(device.settings, {signal.name: signal for signal in catalogue.signals}, later):
             known = "its signals" if catalogue.version else "the signals known before it first connects"
             print(
                 f'{site.path}: note: [[device]] "{device.name}": limits or alarms fit none of {known}: '

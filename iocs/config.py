@@ -133,6 +133,11 @@ class DeviceSettings(Table):
         None, gt=0, description="Seconds without good data until the device counts as lost."
     )
 
+    @property
+    def all_limits(self) -> dict[str, tuple[float, float]]:
+        """`limits`, and what a kind's own tables say besides under the names of its signals."""
+        return self.limits
+
     @field_validator("limits")
     @classmethod
     def _limits(cls, limits: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:

@@ -23,7 +23,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -152,6 +152,7 @@ class Device:
     """
 
     Settings: ClassVar[type[DeviceSettings]] = DeviceSettings
+    later: ClassVar[Collection[str]] = ()  # last parts of names that only a box that has told what it is has
 
     @staticmethod
     def signals(settings: Any, shape: Any) -> list[Signal]:
@@ -613,10 +614,10 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
     """
     result = list(COMMON)
     for signal in kind.signals(settings, shape):
-        limits, alarms = fitting(settings.limits, signal.name), fitting(settings.alarms, signal.name)
+        limits, alarms = fitting(settings.all_limits, signal.name), fitting(settings.alarms, signal.name)
         try:
             result.append(
-                narrowed(signal, limits and settings.limits[limits], alarms and settings.alarms[alarms].alarms())
+                narrowed(signal, limits and settings.all_limits[limits], alarms and settings.alarms[alarms].alarms())
             )
         except ValueError as error:
             keys = " and ".join(f"{table}.{key}" for table, key in (("limits", limits), ("alarms", alarms)) if key)
@@ -629,7 +630,13 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
     return result
 
 
-def idle_names(settings: DeviceSettings, signals: Mapping[str, Signal]) -> list[str]:
-    """Give the names in a device's limits and alarms that fit none of its signals."""
+def idle_names(settings: DeviceSettings, signals: Mapping[str, Signal], later: Collection[str] = ()) -> list[str]:
+    """Give the names in a device's limits and alarms that fit none of its signals.
+
+    Args:
+        settings: its table of the site file.
+        signals: those that are known.
+        later: last parts of names that more signals may have, once the box has told what it is.
+    """
     ends = {name.split(":", cut)[-1] for name in signals for cut in range(name.count(":") + 1)}
-    return sorted({*settings.limits, *settings.alarms} - ends)
+    return sorted(name for name in {*settings.limits, *settings.alarms} - ends if name.split(":")[-1] not in later)

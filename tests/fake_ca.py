@@ -5,19 +5,12 @@ import struct
 from collections.abc import Callable
 from typing import Self
 
-HEADER = struct.Struct(">HHHHII")
-
-
-def message(
-    command: int, kind: int = 0, count: int = 0, first: int = 0, second: int = 0, payload: bytes = b""
-) -> bytes:
-    """Encode a message."""
-    return HEADER.pack(command, len(payload), kind, count, first, second) + payload
+from tests.raw_ca import HEADER, message
 
 
 def double(subscription: int, value: float) -> bytes:
     """Encode an update of a TIME_DOUBLE."""
-    return message(1, 20, 1, 1, subscription, struct.pack(">HHII4xd", 0, 0, 1000, 0, value))
+    return message(1, struct.pack(">HHII4xd", 0, 0, 1000, 0, value), 20, 1, 1, subscription)
 
 
 class FakeServer:
@@ -56,39 +49,43 @@ class FakeServer:
         """Send bytes on the newest connection."""
         self._writers[-1].write(data)
 
+    def drop(self) -> None:
+        """Close the newest connection, after what was said on it."""
+        self._writers[-1].close()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.append(writer)
         if not self.mute:
-            writer.write(message(0, 0, 13))
+            writer.write(message(0, count=13))
         try:
             while True:
                 request = HEADER.unpack(await reader.readexactly(16))
                 payload = await reader.readexactly(request[1])
                 if not self.mute:
                     self.heard.append(request[0])
-                    writer.write(self._answer((request[0], *request[2:], payload)))
+                    asked = (request[0], *request[2:], payload)
+                    answer = self.on_request(asked)
+                    writer.write(self.answer(asked) if answer is None else answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
 
-    def _answer(self, request: tuple) -> bytes:
-        answer = self.on_request(request)
-        if answer is not None:
-            return answer
+    def answer(self, request: tuple) -> bytes:
+        """Give what a good server says."""
         command, kind, count, first, second, _ = request
         if command == 18:
-            return message(22, first=first, second=3) + message(18, 6, 1, first, first)
+            return message(22, first=first, second=3) + message(18, b"", 6, 1, first, first)
         if command == 1:
             return double(second, float(second))
         if command == 2:
-            return message(1, kind, 0, first, second)
+            return message(1, b"", kind, 0, first, second)
         if command == 15:
             payload = struct.pack(">HHII4xd", 0, 0, 1000, 0, 5.0)
-            return message(15, kind, 1, 1, second, payload)
+            return message(15, payload, kind, 1, 1, second)
         if command == 19:
-            return message(19, kind, count, 1, second)
+            return message(19, b"", kind, count, 1, second)
         if command == 23:
             return message(23)
         return b""

@@ -16,6 +16,7 @@ from typing import Protocol, Self
 from drivers.c37118.faults import Faults
 from drivers.c37118.frames import Command
 from drivers.c37118.simulated_stream import SimulatedStream
+from drivers.knobs import fits
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ class Simulator:
                     self.drop()
                 case ("refuse", bool()):
                     await (self.refuse() if value else self.listen())
-                case (_, _) if key in names and _fits(getattr(Faults(), key), value):
+                case (_, _) if key in names and fits(getattr(Faults(), key), value):
                     setattr(self.faults, key, value)
                 case ("time_jump", int() | float()) if stream:
                     stream.jump(value)
@@ -271,14 +272,6 @@ class Simulator:
             self._listening.set()
         else:
             self._listening.clear()
-
-
-def _fits(default: object, value: object) -> bool:
-    """Tell whether a fault may be set to `value`: of its default's type, or None where that is its default."""
-    kinds = {type(None): int | None, float: float | int}
-    return isinstance(value, kinds.get(type(default), type(default))) and isinstance(value, bool) == isinstance(
-        default, bool
-    )
 
 
 def _report(producer: asyncio.Task[None]) -> None:

@@ -57,6 +57,9 @@ class SessionStuck(LinkError):
 class Client:
     """The one owner of the line to a supply. All verbs may be called at the same time; they take turns.
 
+    A fast cycle that asks its four questions at once (`asyncio.gather` over VMON, IMON, STAT, BDALARM) is four
+    exchanges; asked one after the other, some cost one more after a slow poll (see `Line.ask`, `form`).
+
     After a LinkError that is no LinkTimeout the link is closed: `open` it again. Every verb raises DriverErrors only:
     LostReply (asked again, lost again; the line is in step), BoardSilent (this board; `identify` it again), ErrorReply
     (the unit's own), ProtocolError, LinkError.
@@ -408,4 +411,4 @@ def _is_off(stat: int, lost: LostReply | None) -> bool:
 
 
 def _but(lost: LostReply | None) -> str:
-    return f" (the reply was lost: {lost})" if lost is not None else ""
+    return " (a reply was lost)" if lost is not None else ""

@@ -10,6 +10,7 @@ from typing import IO, Any, Literal, Self
 
 from drivers.caen_hv.faults import Faults
 from drivers.caen_hv.simulated_unit import SimulatedBoard, SimulatedChannel, understand
+from drivers.knobs import fits
 from drivers.pty_port import PtyPort
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class Simulator:
                 case ("speed", int() | float()) | ("stuck", bool()):
                     self.catch_up()
                     setattr(self, key, value)
-                case (_, _) if key in names and isinstance(value, type(getattr(Faults(), key)) | int):
+                case (_, _) if key in names and fits(getattr(Faults(), key), value):
                     setattr(self.faults, key, value)
                 case _:
                     known = ", ".join(("drop", "power", "kill", "board", "channel", "speed", "stuck", *names))
@@ -229,6 +230,8 @@ class Simulator:
         request = understand(line)
         if faults.mute or self.stuck or request is None or request.board not in self.boards:
             return
+        if self.boards[request.board].silent:
+            return
         if faults.take("ignored"):
             return
         self.catch_up()
@@ -288,13 +291,14 @@ def write_log(file: IO[str]) -> Callable[[Said], None]:
     return write
 
 
-def _change(what: object, changes: dict[str, Any], but: tuple[str, ...]) -> None:
-    known = [each.name for each in fields(what) if not each.name.startswith("_")]  # type: ignore[arg-type]
+def _change(what: SimulatedBoard | SimulatedChannel, changes: dict[str, Any], but: tuple[str, ...]) -> None:
+    hidden = ("channels", "limits")
+    known = [each.name for each in fields(what) if not each.name.startswith("_") and each.name not in hidden]
     for key, value in changes.items():
         if key in but:
             continue
-        if key not in known or key in ("channels", "limits"):
-            raise ValueError(f"{key}={value!r} is not known here; known: {', '.join(known)}")
+        if key not in known or not fits(getattr(what, key), value):
+            raise ValueError(f"{key}={value!r} is not known here, or not with that value; known: {', '.join(known)}")
         setattr(what, key, value)
 
 

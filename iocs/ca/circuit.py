@@ -13,10 +13,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import caproto as ca
 
+from iocs.ca.channel import Answer, Channel, Decode, Lost, Owner
 from iocs.ca.search import VERSION, Address
 from iocs.ca.updates import BadFrame, Frames, Subscriber
 
@@ -28,58 +29,14 @@ READ_BYTES = 1 << 17  # at most, in one turn of the loop
 WRITE, WRITE_NOTIFY, READ_NOTIFY = 4, 19, 15  # commands
 
 
-class Lost(Exception):
-    """The circuit ended before the answer came."""
-
-
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back for a read or a write.
+class _Asked:
+    """A request that waits for its answer; `kind` and `decode` are those of a read."""
 
-    Attributes:
-        good: whether it was carried out.
-        text: why it was not.
-        message: caproto's message.
-        frame: the whole message.
-    """
-
-    good: bool
-    text: str = ""
-    message: Any = None
-    frame: bytes = b""
-
-
-class Owner(Protocol):
-    """Whoever a channel belongs to is told what becomes of it."""
-
-    def opened(self, channel: "Channel") -> None:
-        """It can be used."""
-
-    def gone(self, channel: "Channel") -> None:
-        """The server has closed it, or refuses to open it."""
-
-
-@dataclass(slots=True, eq=False)
-class Channel:
-    """One PV on one circuit.
-
-    Attributes:
-        cid: our number for it.
-        sid: the server's number for it, once it is open.
-        kind: native type, 0 to 6.
-        count: most elements.
-        writable, readable: what the server says we may do.
-    """
-
-    name: str
-    cid: int
-    owner: Owner
-    circuit: "Circuit"
-    sid: int = -1
-    kind: int = 0
-    count: int = 0
-    readable: bool = True
-    writable: bool = True
+    channel: Channel
+    answer: asyncio.Future[Answer]
+    kind: int = -1
+    decode: Decode | None = None
 
 
 class Circuit(asyncio.BufferedProtocol):
@@ -90,7 +47,6 @@ class Circuit(asyncio.BufferedProtocol):
         names: (user, host), as told to the server.
         silence: s without a word from the server before it is asked for an echo.
         most: bytes of the longest value that is accepted.
-        on_open: called when the server has said its first word.
         on_lost: called once with the reason when the circuit has ended; also after `close`.
     """
 
@@ -100,7 +56,6 @@ class Circuit(asyncio.BufferedProtocol):
         names: tuple[str, str],
         silence: float,
         most: int,
-        on_open: Callable[["Circuit"], None],
         on_lost: Callable[["Circuit", str], None],
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -108,14 +63,14 @@ class Circuit(asyncio.BufferedProtocol):
         self.channels: dict[int, Channel] = {}
         self.subscribers: dict[int, Subscriber] = {}
         self.born = loop.time()
-        self._names, self._silence, self._on_open, self._on_lost = names, silence, on_open, on_lost
+        self._names, self._silence, self._on_lost = names, silence, on_lost
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._closed: asyncio.Future[None] = loop.create_future()  # the socket is closed, or never was open
         self._alive = True
         self._open = False
         self._last_id = 0
-        self._answers: dict[int, tuple[Channel, asyncio.Future[Answer]]] = {}
+        self._asked: dict[int, _Asked] = {}
         self._reason: tuple[int, str] | None = None  # of a refused put, sent before its reply: cid, text
         self._frames = Frames(self.subscribers, self._message, most)
         self._buffer = bytearray(READ_BYTES)
@@ -123,7 +78,7 @@ class Circuit(asyncio.BufferedProtocol):
         self._said: set[str] = set()  # errors that were logged
         self._outbox: list[bytes] = []
         self._heard = self.born
-        self._asked = 0.0  # when an echo was asked for, 0 when none is awaited
+        self._echo_at = 0.0  # when an echo was asked for, 0 when none is awaited
         self._timer = loop.call_later(CONNECT_WITHIN, self._listen)
         self._connecting = asyncio.create_task(self._connect())
 
@@ -156,14 +111,15 @@ class Circuit(asyncio.BufferedProtocol):
         if self.subscribers.pop(number, None):
             self._say(ca.EventCancelRequest(ca.ChannelType(kind), channel.sid, number))
 
-    async def read(self, channel: Channel, kind: int, count: int = 0) -> Answer:
-        """Read so many elements of a PV as a type; 0 = as many as there are.
+    async def read(self, channel: Channel, kind: int, decode: Decode, count: int = 0) -> Answer:
+        """Read so many elements of a PV as a type; 0 = as many as there are. What `decode` gives is the value.
 
         Raises:
             Lost: the circuit or the channel ended meanwhile.
         """
         number = self._next_id()
-        return await self._ask(channel, number, ca.ReadNotifyRequest(ca.ChannelType(kind), count, channel.sid, number))
+        request = ca.ReadNotifyRequest(ca.ChannelType(kind), count, channel.sid, number)
+        return await self._ask(number, _Asked(channel, self._loop.create_future(), kind, decode), request)
 
     async def write(self, channel: Channel, data: Any, kind: int, count: int) -> Answer:
         """Write and wait until the server has confirmed or refused.
@@ -173,7 +129,7 @@ class Circuit(asyncio.BufferedProtocol):
         """
         number = self._next_id()
         request = ca.WriteNotifyRequest(data, ca.ChannelType(kind), count, channel.sid, number)
-        return await self._ask(channel, number, request)
+        return await self._ask(number, _Asked(channel, self._loop.create_future()), request)
 
     async def close(self) -> None:
         """Say what is still to be said, end the circuit, wait until its socket is closed."""
@@ -181,14 +137,13 @@ class Circuit(asyncio.BufferedProtocol):
         self._end("closed by us")
         await asyncio.gather(self._connecting, self._closed, return_exceptions=True)
 
-    async def _ask(self, channel: Channel, number: int, request: Any) -> Answer:
-        answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._answers[number] = channel, answer
+    async def _ask(self, number: int, asked: _Asked, request: Any) -> Answer:
+        self._asked[number] = asked
         try:
             self._say(request)
-            return await answer
+            return await asked.answer
         finally:
-            self._answers.pop(number, None)
+            self._asked.pop(number, None)
 
     def _next_id(self) -> int:
         """Give a number for a channel, subscription or request; none is used twice: late answers find nobody."""
@@ -244,10 +199,10 @@ class Circuit(asyncio.BufferedProtocol):
         else:
             self._connecting.cancel()
             self._closed.set_result(None)
-        for _, answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(Lost(f"{self} {reason}"))
-        self._answers.clear()
+        for asked in self._asked.values():
+            if not asked.answer.done():
+                asked.answer.set_exception(Lost(f"{self} {reason}"))
+        self._asked.clear()
         self._on_lost(self, reason)
 
     def _listen(self) -> None:
@@ -257,13 +212,13 @@ class Circuit(asyncio.BufferedProtocol):
         if not self._open:
             self._end(f"no answer within {CONNECT_WITHIN:g} s")
             return
-        if self._asked and self._heard < self._asked:
+        if self._echo_at and self._heard < self._echo_at:
             self._end(f"no sign of life for {now - self._heard:.1f} s")
             return
-        self._asked = 0.0
+        self._echo_at = 0.0
         wait = self._heard + self._silence - now
         if wait <= 0:
-            self._asked = now
+            self._echo_at = now
             self._say(ca.EchoRequest())
             wait = patience
         self._timer = self._loop.call_later(wait, self._listen)
@@ -301,13 +256,15 @@ class Circuit(asyncio.BufferedProtocol):
             self._open = True
             self._timer.cancel()
             self._timer = self._loop.call_later(self._silence, self._listen)
-            self._on_open(self)
+            log.debug("connected to %s", self)
 
     def _created(self, message: Any, frame: bytes) -> None:
         channel = self.channels.get(message.cid)
         if channel is None:  # closed while the answer was on its way
             self._say(ca.ClearChannelRequest(message.sid, message.cid))
             return
+        if channel.sid >= 0:
+            return  # told twice
         channel.sid, channel.kind, channel.count = message.sid, int(message.data_type), message.data_count
         if channel.kind > 6:
             raise BadFrame(f"{channel.name} is of type {channel.kind}")
@@ -316,32 +273,43 @@ class Circuit(asyncio.BufferedProtocol):
 
     def _rights(self, message: Any, frame: bytes) -> None:
         if channel := self.channels.get(message.cid):
-            rights = message.access_rights
-            channel.readable = bool(rights & ca.AccessRights.READ)
-            channel.writable = bool(rights & ca.AccessRights.WRITE)
+            channel.writable = bool(message.access_rights & ca.AccessRights.WRITE)
 
     def _withdrawn(self, message: Any, frame: bytes) -> None:
         channel = self.channels.pop(message.cid, None)
         if channel is not None:
-            for asking, answer in self._answers.values():
-                if asking is channel and not answer.done():
-                    answer.set_exception(Lost(f"{self} has closed {channel.name}"))
+            for asked in self._asked.values():
+                if asked.channel is channel and not asked.answer.done():
+                    asked.answer.set_exception(Lost(f"{self} has closed {channel.name}"))
             channel.owner.gone(channel)
 
     def _was_read(self, message: Any, frame: bytes) -> None:
-        self._answer(message.ioid, Answer(bool(message.status.success), message.status.description, message, frame))
+        if (asked := self._asked.get(message.ioid)) is None:
+            return  # nobody waits any more
+        if asked.decode is None:
+            raise BadFrame(f"a value in answer to a put of {asked.channel.name}")
+        if not message.status.success:
+            self._answer(message.ioid, Answer(False, message.status.description))
+            return
+        if message.data_type != asked.kind:
+            raise BadFrame(f"{asked.channel.name} as type {message.data_type:d}, asked as {asked.kind}")
+        self._answer(message.ioid, Answer(True, value=asked.decode(message, frame)))
 
     def _was_written(self, message: Any, frame: bytes) -> None:
+        if (asked := self._asked.get(message.ioid)) is None:
+            return
+        if asked.decode is not None:
+            raise BadFrame(f"a confirmation in answer to a get of {asked.channel.name}")
         text = message.status.description
-        if (asking := self._answers.get(message.ioid)) and self._reason and self._reason[0] == asking[0].cid:
+        if self._reason and self._reason[0] == asked.channel.cid:
             text, self._reason = self._reason[1], None
-        self._answer(message.ioid, Answer(bool(message.status.success), text, message, frame))
+        self._answer(message.ioid, Answer(bool(message.status.success), text))
 
     def _error(self, message: Any, frame: bytes) -> None:
         text = message.error_message.split(b"\0", 1)[0].decode(errors="replace").strip() or message.status.description
         request = message.original_request
-        if request.command in (READ_NOTIFY, WRITE_NOTIFY) and request.parameter2 in self._answers:
-            self._answer(request.parameter2, Answer(False, text, message, frame))
+        if request.command in (READ_NOTIFY, WRITE_NOTIFY) and request.parameter2 in self._asked:
+            self._answer(request.parameter2, Answer(False, text))
         elif request.command == WRITE:
             self._reason = message.cid, text
         elif text not in self._said and len(self._said) < 100:
@@ -349,8 +317,8 @@ class Circuit(asyncio.BufferedProtocol):
             log.warning("%s answers message %d with: %s", self, request.command, text)
 
     def _answer(self, number: int, answer: Answer) -> None:
-        _, waiting = self._answers.get(number, (None, None))
-        if waiting is not None and not waiting.done():
+        waiting = self._asked[number].answer
+        if not waiting.done():
             waiting.set_result(answer)
 
 

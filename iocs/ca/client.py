@@ -10,11 +10,14 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import caproto as ca
 
-from iocs.ca.circuit import Answer, Channel, Circuit, Lost
+from iocs.ca.channel import Channel, Lost
+from iocs.ca.circuit import Circuit
 from iocs.ca.metadata import Metadata, read_metadata, wire_value
 from iocs.ca.pv import NOTHING, Mask, Pv, Watch
 from iocs.ca.search import Address, Search
@@ -29,6 +32,17 @@ LONGEST_NAME = 1000  # bytes; a search must fit into a datagram
 STEADY = 10.0  # s; a server that keeps a circuit as long is not made to wait when it is back
 PAUSE = 0.1  # s, doubled at each failure in a row up to
 LONGEST_PAUSE = 2.0
+REMEMBERED = 1000  # servers
+REASONS = 5  # of failures, logged of a server until it is steady again
+
+
+@dataclass(slots=True)
+class _Past:
+    """What a server has done to us: failures in a row, and what was logged of them."""
+
+    failures: int = 0
+    not_before: float = 0.0  # s, of the loop's clock: when it may be connected to again
+    said: set[str] = field(default_factory=set)
 
 
 class Client:
@@ -59,9 +73,7 @@ class Client:
         self._names = _user(), socket.gethostname()
         self._pvs: dict[str, Pv] = {}
         self._circuits: dict[Address, Circuit] = {}
-        self._failures: dict[Address, int] = {}
-        self._not_before: dict[Address, float] = {}
-        self._said: dict[Address, str] = {}
+        self._past: dict[Address, _Past] = {}
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -108,17 +120,13 @@ class Client:
             TimeoutError: it was not found, or did not answer, within `timeout` seconds.
             PermissionError: the server does not let us read; the text says why.
         """
-        channel, answer = await self._read(name, TIME, timeout)
-        message = answer.message
-        begin = len(answer.frame) - message.payload_size
-        return read_value(
-            int(message.data_type),
-            message.data_count,
-            answer.frame,
-            begin,
-            message.payload_size,
-            array=channel.count != 1,
-        )
+
+        def decode(channel: Channel, message: Any, frame: bytes) -> Reading:
+            size = message.payload_size
+            kind, array = TIME + channel.kind, channel.count != 1
+            return read_value(kind, message.data_count, frame, len(frame) - size, size, array=array)
+
+        return await self._read(name, TIME, decode, timeout)
 
     async def metadata(self, name: str, timeout: float = 5.0) -> Metadata:
         """Read what the server tells about a PV: unit, precision, limits, labels of states.
@@ -127,9 +135,12 @@ class Client:
             TimeoutError: it was not found, or did not answer, within `timeout` seconds.
             PermissionError: the server does not let us read; the text says why.
         """
-        channel, answer = await self._read(name, CTRL, timeout, count=1)
-        told = None if channel.kind == STRING else answer.message.metadata
-        return read_metadata(channel.kind, channel.count, channel.writable, told)
+
+        def decode(channel: Channel, message: Any, frame: bytes) -> Metadata:
+            told = None if channel.kind == STRING else message.metadata
+            return read_metadata(channel.kind, channel.count, channel.writable, told)
+
+        return await self._read(name, CTRL, decode, timeout, count=1)
 
     async def put(self, name: str, value: Any, timeout: float = 5.0) -> None:
         """Put a value and wait until it is confirmed.
@@ -161,7 +172,7 @@ class Client:
                     async with self._open(name) as pv:
                         return str((await pv.opened_channel()).circuit)
                 found: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
-                sought = self._search.seek(name, found.set_result)
+                sought = self._search.seek(name, lambda at: None if found.done() else found.set_result(at))
                 try:
                     host, port = await found
                 finally:
@@ -203,18 +214,20 @@ class Client:
                 raise
             raise TimeoutError(f"{what} within {timeout:g} s") from None
 
-    async def _read(self, name: str, family: int, timeout: float, count: int = 0) -> tuple[Channel, Answer]:
+    async def _read(
+        self, name: str, family: int, decode: Callable[[Channel, Any, bytes], Any], timeout: float, count: int = 0
+    ) -> Any:
         async with self._within(timeout, f"PV {name} did not answer"), self._open(name) as pv:
             while True:
                 channel = await pv.opened_channel()
                 try:
-                    answer = await channel.circuit.read(channel, family + channel.kind, count)
+                    answer = await channel.circuit.read(channel, family + channel.kind, partial(decode, channel), count)
                 except Lost:
                     continue  # it is searched again
                 break
         if not answer.good:
             raise PermissionError(f"PV {name} cannot be read: {answer.text}")
-        return channel, answer
+        return answer.value
 
     def seek(self, pv: Pv) -> None:
         """Find who serves a PV, and open it there."""
@@ -241,16 +254,14 @@ class Client:
         circuit = self._circuits.get(address)
         if circuit is None:
             loop = asyncio.get_running_loop()
-            pause = self._not_before.get(address, 0.0) - loop.time()
+            past = self._past.get(address)
+            pause = past.not_before - loop.time() if past else 0.0
             if pause > 0:
                 loop.call_later(pause, self.found, pv, address)
                 return
-            circuit = Circuit(address, self._names, self._silence, self._most, self._circuit_open, self._circuit_lost)
+            circuit = Circuit(address, self._names, self._silence, self._most, self._circuit_lost)
             self._circuits[address] = circuit
         pv.channel = circuit.open_channel(pv.name, pv)
-
-    def _circuit_open(self, circuit: Circuit) -> None:
-        log.debug("connected to %s", circuit)
 
     def _circuit_lost(self, circuit: Circuit, reason: str) -> None:
         address = circuit.address
@@ -258,15 +269,18 @@ class Client:
         if self._closed:
             return
         now = asyncio.get_running_loop().time()
-        if now - circuit.born < STEADY:
-            failures = self._failures[address] = self._failures.get(address, 0) + 1
-            self._not_before[address] = now + min(PAUSE * 2 ** min(failures, 10), LONGEST_PAUSE)
+        past = self._past.pop(address, None) or _Past()
+        if now - circuit.born >= STEADY:
+            past = _Past()
         else:
-            self._failures.pop(address, None)
-            self._said.pop(address, None)
+            past.failures += 1
+            past.not_before = now + min(PAUSE * 2 ** min(past.failures, 10), LONGEST_PAUSE)
+        self._past[address] = past  # the newest last
+        if len(self._past) > REMEMBERED:
+            del self._past[next(iter(self._past))]
         channels = list(circuit.channels.values())
-        if self._said.get(address) != reason:
-            self._said[address] = reason
+        if reason not in past.said and len(past.said) < REASONS:
+            past.said.add(reason)
             log.warning("%s: %s; %d PVs are searched again", circuit, reason, len(channels))
         for channel in channels:
             channel.owner.gone(channel)

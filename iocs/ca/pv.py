@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import IntFlag
 from typing import Protocol
 
-from iocs.ca.circuit import Channel
+from iocs.ca.channel import Channel
 from iocs.ca.search import Sought
 from iocs.ca.updates import TIME
 from iocs.signals import Reading, Severity, Status
@@ -70,7 +70,10 @@ class Watch:
 
     def lost(self) -> None:
         """Tell that the PV is not being served: the last value and its stamp stay."""
-        self._subscription = None
+        if self._subscription is not None:
+            channel, _, number = self._subscription
+            channel.circuit.subscribers.pop(number, None)  # the circuit may live on without the PV
+            self._subscription = None
         if self.reading.connected:
             self.take(replace(self.reading, severity=Severity.INVALID, status=Status.COMM, connected=False))
 
@@ -122,6 +125,7 @@ class Pv:
         self._watches: list[Watch] = []
         self._waiting: list[asyncio.Future[Channel]] = []
         self._seeking = False
+        self._forgotten = False
 
     def watch(self, watch: Watch) -> None:
         """Begin to feed a watch."""
@@ -151,7 +155,13 @@ class Pv:
             self._client.drop(self)
 
     async def opened_channel(self) -> Channel:
-        """Wait until it can be used."""
+        """Wait until it can be used.
+
+        Raises:
+            ConnectionError: the client is closed.
+        """
+        if self._forgotten:
+            raise ConnectionError("the client is closed")
         if self.channel is not None and self.channel.sid >= 0:
             return self.channel
         waiting: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
@@ -190,7 +200,7 @@ class Pv:
 
     def forget(self) -> None:
         """End with the client."""
-        self.channel = None
+        self.channel, self._forgotten = None, True
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_exception(ConnectionError("the client is closed"))

@@ -12,6 +12,7 @@ import ipaddress
 import logging
 import math
 import socket
+import struct
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 Address = tuple[str, int]
 
 VERSION = ca.DEFAULT_PROTOCOL_VERSION
+SEARCH, DO_NOT_REPLY = 6, 5  # command; who has not the PV says nothing
 AGAIN = (0.03, 0.1, 0.3, 1.0)  # s between the first requests for a name
 PROBE_EVERY = 1.0  # s
 TURN_WITHIN = 10  # s; every missing name is asked for again
@@ -44,11 +46,18 @@ class Sought:
         self.name = name
         self.number = number
         self.on_found = on_found
-        self.request = bytes(ca.SearchRequest(name, number, VERSION))
+        self.request = _request(name, number)
         self.last: Address | None = None
         self.found_at: Address | None = None
         self.tries = 0
         self.due = 0.0  # s, of the loop's clock; infinity: only probes ask for it
+
+
+def _request(name: str, number: int) -> bytes:
+    """Encode a search. (caproto's own refuses record names of more than 59 characters; ours may have 60.)"""
+    payload = name.encode() + b"\0"
+    payload += bytes(-len(payload) % 8)
+    return struct.pack(">4H2I", SEARCH, len(payload), DO_NOT_REPLY, VERSION, number, number) + payload
 
 
 def _addresses() -> list[Address]:

@@ -135,6 +135,8 @@ class Frames:
             elif (subscriber := subscribers.get(second)) is not None:
                 if first != NORMAL:
                     subscriber.refuse(first)
+                elif not size:
+                    pass  # nothing at all is how some servers confirm a cancel
                 elif count == 1 and not subscriber.array and kind in scalars:
                     status, severity, seconds, nanoseconds, value = scalars[kind].unpack_from(data, begin)
                     time_ns = epoch + seconds * 1_000_000_000 + nanoseconds if seconds or nanoseconds else 0
@@ -143,7 +145,7 @@ class Frames:
                     else:
                         alarm = _alarm(severity, status)
                     subscriber.take(Reading(value, time_ns, *alarm, True, False))
-                elif size:  # nothing at all is how some servers confirm a cancel
+                else:
                     subscriber.take(_read(kind, count, data, begin, size, subscriber.array))
             offset = after
         self._wanted = 16

@@ -39,6 +39,7 @@ class HV(Device):
     """One supply, or several boards on one line. `shape`: boards, channels, and what each setting takes."""
 
     Settings = HvSettings
+    later = declared.OF_A_CHANNEL
     settings: HvSettings
 
     @staticmethod
@@ -50,7 +51,9 @@ class HV(Device):
     @contextmanager
     def simulate(settings: HvSettings) -> Iterator[HvSettings]:
         """Run a simulated supply with as many boards."""
-        with simulator("drivers.caen_hv.simulator", ["--port", "0"]) as address:
+        with simulator(
+            "drivers.caen_hv.simulator", ["--port", "0", "--boards", str(max(settings.boards) + 1)]
+        ) as address:
             yield settings.model_copy(update={"link": address})
 
     @staticmethod
@@ -73,7 +76,8 @@ class HV(Device):
         self._places: dict[str, tuple[int, int | None, str]] = {}
         self._offs: dict[str, int] = {}  # how often each channel was switched off; "" = all of them
         self._news: dict[str, Any] = {}  # values that wait for the next post
-        self._due: dict[tuple[int, str], float] = {}
+        self._due: dict[tuple[int, str], float] = {}  # when a setting is to be read again
+        self._unread: set[int] = set()  # boards whose settings are to be read before anything is posted
         self._shown: dict[str, tuple[float, float]] = {}  # limits that PVs show, where they are not the signals' own
         self._busy_until = 0.0
         self._cycle = 0.0  # s that the last poll took
@@ -102,13 +106,10 @@ class HV(Device):
             self._identify(units)
             for channel in self._channels.values():
                 channel.interrupted()
-            self._due = {(board, par): 0.0 for board in units for par in (*OFTEN, *SELDOM)}
+            self._unread = set(units)
             seek_at = time.monotonic() + SEEK_PERIOD
             while True:
                 begin = time.monotonic()
-                if not self.online:  # at the start, and where the unit was silent and answers again
-                    for board, par in list(self._due):
-                        await self._read_setting(board, par)
                 await self._read_outputs()
                 self._cycle = time.monotonic() - begin
                 if begin >= seek_at and len(self._supply.units) < len(self.settings.boards):
@@ -137,14 +138,23 @@ class HV(Device):
         self._wake.clear()
 
     async def _read_outputs(self) -> None:
-        """Read VMON, IMON, STAT and BDALARM of every board, and post them with what else is new."""
+        """Read VMON, IMON, BDALARM and STAT of every board, and post them with what else is new.
+
+        STAT is the last one: a channel that is switched meanwhile must not be told back.
+        """
         for board in self.settings.boards:
             if board not in self._supply.units:
                 continue
             time_ns = time.time_ns()
-            read = {par: await self._group(board, par) for par in ("VMON", "IMON", "STAT", "BDALARM")}
+            read = {par: await self._group(board, par) for par in ("VMON", "IMON", "BDALARM", "STAT")}
             if board not in self._supply.units:
                 continue
+            if not self.online:  # it was silent and answers again
+                self._unread.update(self._supply.units)
+            if board in self._unread:
+                self._unread.discard(board)
+                for par in (*OFTEN, *SELDOM):
+                    await self._read_setting(board, par)
             bad = [value for value in read.values() if isinstance(value, Bad)]
             if len(bad) == len(read):
                 self._board_lost(board, bad[0].reason)
@@ -287,8 +297,7 @@ class HV(Device):
                 continue
             log.info("board %d answers again", board)
             self._identify(dict(self._supply.units))
-            for par in (*OFTEN, *SELDOM):
-                await self._read_setting(board, par)
+            self._unread.add(board)
 
     def _board_lost(self, board: int, reason: str) -> None:
         """Say that one board is lost; where there are several the others go on."""

@@ -7,7 +7,7 @@ from iocs.config import Finding
 from iocs.hv.channel import same
 from iocs.hv.limits import UNITS
 from iocs.hv.settings import HvSettings
-from iocs.hv.shape import BoardShape
+from iocs.hv.shape import BoardShape, Range
 
 Read = Mapping[str, Sequence[Any]]
 
@@ -48,10 +48,7 @@ def _channel(
     wanted = table.expect.given
     if table.polarity is not None:
         wanted["POL"] = table.polarity
-    found = [
-        Finding(same(value, read[name], spans.get(name)), _told(place, name, read[name], value))
-        for name, value in wanted.items()
-    ]
+    found = [_compared(place, name, read[name], value, spans.get(name)) for name, value in wanted.items()]
     for name, span in sorted(spans.items()):
         highest = settings.ceiling(f"{place}{name}", span.high)
         if isinstance(read.get(name), float) and read[name] > highest:
@@ -62,9 +59,9 @@ def _channel(
     return found
 
 
-def _told(place: str, name: str, value: Any, wanted: Any) -> str:
+def _compared(place: str, name: str, value: Any, wanted: Any, span: Range | None) -> Finding:
     unit = f" {UNITS[name]}" if name in UNITS else ""
-    shown = f"{value:g}" if isinstance(value, float) else str(value)
-    if shown == (f"{wanted:g}" if isinstance(wanted, float) else str(wanted)):
-        return f"{place}{name} is {shown}{unit}, as expected"
-    return f"{place}{name} is {shown}{unit}, expected {wanted}{unit}"
+    said = f"{place}{name} is {value:g}{unit}" if isinstance(value, float) else f"{place}{name} is {value}"
+    if same(wanted, value, span):
+        return Finding(True, f"{said}, as expected")
+    return Finding(False, f"{said}, expected {wanted:g}{unit}" if unit else f"{said}, expected {wanted}")

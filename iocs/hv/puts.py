@@ -81,7 +81,7 @@ class Puts:
         await self._freshen(board, "ON")
         stat = (await self._supply.read(board, "STAT", Priority.PUT))[number]
         channel.stat = int(stat)
-        if channel.stat & BIT["ON"] and not channel.stat & BIT["RDW"]:
+        if channel.stat & BIT["ON"] and not channel.stat & BIT["RDW"] and not channel.known.tripped:
             return self._switched(channel, "On")
         check_on(channel.known)
         await self._supply.on(board, number)

@@ -124,14 +124,23 @@ class HvSettings(DeviceSettings):
             if place in named:
                 raise ValueError(f"channel.{key} and channel.{named[place]} are the same channel")
             named[place] = key
-            for name, limits in table.limits.items():
+            for name in table.limits:
                 if f"{place}{name}" in self.limits:
                     raise ValueError(f"channel.{key}.limits.{name}: limits.{place}{name} says it too; write it once")
-                self.limits[f"{place}{name}"] = limits  # the longer name wins over that of all channels
-        for name, (low, high) in self.limits.items():
+        for name, (low, high) in self.all_limits.items():
             if low < 0 or (low > 0 and name.split(":")[-1] == "VSET"):
                 raise ValueError(f"limits.{name} = [{low:g}, {high:g}]: magnitudes from 0; VSET 0 must be allowed")
         return self
+
+    @property
+    def all_limits(self) -> dict[str, tuple[float, float]]:
+        """`limits`, and those of the channels' tables: the longer name wins over that of all channels."""
+        own = {
+            f"{self._place(key)}{name}": span
+            for key, table in self.channel.items()
+            for name, span in table.limits.items()
+        }
+        return {**self.limits, **own}
 
     def _place(self, key: str) -> str:
         match = _KEY.fullmatch(key)
@@ -173,7 +182,7 @@ class HvSettings(DeviceSettings):
             unit: what the unit allows.
             default: what to give where the site file says nothing; `unit` unless given.
         """
-        key = fitting(self.limits, signal)
+        key = fitting(self.all_limits, signal)
         if key is None:
             return unit if default is None else default
-        return min(unit, self.limits[key][1])
+        return min(unit, self.all_limits[key][1])

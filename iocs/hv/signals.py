@@ -35,6 +35,7 @@ CHOICES = (
     ("IMRANGE", IMRANGE, EXPERT, "Range of the current meter"),
     ("ON", ON, OPERATOR, "Output switched on"),
 )
+OF_A_CHANNEL = frozenset((*(name for name, *_ in NUMBERS), "VMON", "IMON", "IMONH", "IMONL", "RAMPETA"))
 
 
 def signals(settings: HvSettings, shape: Any) -> list[Signal]:

@@ -1,14 +1,12 @@
 """A process whose PVs count, for clients that misbehave: `python -m tests.system.counting_ioc T: [--rate 100]`.
 
 `PV0` .. `PV99` count up by 1 at each post; `ARRAY` (100,000 float64) begins with its own count, 10 times a second;
-`SET` takes 0 .. 100, `SLOW` the same after half a second, `LATE` after ten; `TEXT` is long text. A number on stdin
-shifts the clock of the posts by so many seconds.
+`SET` takes 0 .. 100, `SLOW` and `FLOODED` the same after half a second, `LATE` after ten; `TEXT` is long text.
 """
 
 import argparse
 import asyncio
 import resource
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,10 +23,11 @@ SIGNALS = [
     Signal("ARRAY", unit="V", count=ARRAY),
     setpoint("SET", "V", limits=(0, 100)),
     setpoint("SLOW", "V", limits=(0, 100)),
+    setpoint("FLOODED", "V", limits=(0, 100)),
     setpoint("LATE", "V", limits=(0, 100)),
     readback("TEXT", type=Kind.TEXT),
 ]
-SECONDS = {"SLOW": 0.5, "LATE": 10.0}  # that a put takes
+SECONDS = {"SLOW": 0.5, "FLOODED": 0.5, "LATE": 10.0}  # that a put takes
 LIMITED = {signal.name: signal for signal in SIGNALS if signal.writable}
 
 
@@ -41,10 +40,9 @@ async def main() -> None:
     if options.descriptors:
         resource.setrlimit(resource.RLIMIT_NOFILE, (options.descriptors, options.descriptors))
     server, prefix = Server(), options.prefix
-    shift = 0.0
 
     def post(values: dict[str, Any]) -> None:
-        server.post(prefix, time.time_ns() + int(shift * 1e9), values)
+        server.post(prefix, time.time_ns(), values)
 
     async def put(name: str, value: Any, by: str) -> None:
         signal = LIMITED[name.removeprefix(prefix)]
@@ -52,14 +50,9 @@ async def main() -> None:
         await asyncio.sleep(SECONDS.get(signal.name, 0))
         post({signal.name: value})
 
-    def listen() -> None:
-        nonlocal shift
-        shift = float(sys.stdin.readline() or 0)
-
     server.serve(prefix, SIGNALS, put)
-    post({"SET": 0.0, "SLOW": 0.0, "LATE": 0.0, "TEXT": "a" * 1000})
+    post({"SET": 0.0, "SLOW": 0.0, "FLOODED": 0.0, "LATE": 0.0, "TEXT": "a" * 1000})
     await server.start()
-    asyncio.get_running_loop().add_reader(sys.stdin, listen)
     print(f"counting on port {server.port}", flush=True)
     await asyncio.gather(server.wait(), count(post, options.rate))
 

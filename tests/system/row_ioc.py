@@ -3,8 +3,8 @@
     python row_ioc.py LAB:PMU: [--simulated] [--version 1]
 
 Lines on stdin: `rows N` (posts N rows, 20 ms of data time apart), `skip N` (numbers that are never sent), `columns`
-(a new catalogue version with one column more; its rows may come before it), `lost` (all INVALID). Each is answered by a
-line with the last sequence number.
+(a new catalogue version with one column more; its rows may come before it), `step N` (the clock of the data by N s),
+`lost` (all INVALID). Each is answered by a line with the last sequence number.
 """
 
 import argparse
@@ -53,6 +53,8 @@ async def main() -> None:
                     await asyncio.sleep(0.005)
         elif word == "skip":
             sequence += int(number)
+        elif word == "step":
+            time_ns += int(number) * 1_000_000_000
         elif word == "columns":
             version += 1
             columns.append(Signal(f"A{version}", unit="V", row="ROW", archive=MONITOR))

@@ -17,11 +17,10 @@ from caproto.threading.client import Context
 from iocs.ca.access import Access, Rule, Standing
 from iocs.ca.server import Server
 from iocs.signals import Severity, Status, readback
-from tests.peer import NO_READ, NO_WRITE, NORMAL, RawClient
 from tests.processes import Process, ca_environment, free_port, random_prefix, wait_for, write_site
 from tests.pvs import pvs
+from tests.raw_ca import NORDACCESS, NORMAL, NOWTACCESS, PUTFAIL, Command, RawClient, claim
 
-PUT_FAILED = 160  # ECA_PUTFAIL
 READ, WRITE = 1, 2
 KNOB = '[[device]]\nname = "KNOB"\ntype = "tests.system.knob:Knob"\n'
 LEVELS = """[access]
@@ -84,46 +83,46 @@ def test_rules_go_by_the_peers_address_on_get_put_and_monitor(tmp_path):
             assert rights(reader, it) == [READ, READ, READ]
             sid, _ = reader.open(it.name("VSET"))
             wait_for(lambda: reader.get(sid).double == 0, "value")
-            assert reader.event(reader.monitor(sid)).first == NORMAL
-            assert reader.put(sid, 5.0) == NO_WRITE
+            assert reader.event(reader.subscribe(sid)).first == NORMAL
+            assert reader.put(sid, 5.0)[0] == NOWTACCESS
             assert reader.get(sid).double == 0
         with RawClient(it.port, "127.0.0.3") as operator:
             assert rights(operator, it) == [READ, READ | WRITE, READ]
             sid, _ = operator.open(it.name("VSET"))
-            assert operator.put(sid, 6.0) == NORMAL and operator.get(sid).double == 6
+            assert operator.put(sid, 6.0)[0] == NORMAL and operator.get(sid).double == 6
             sid, _ = operator.open(it.name("TRIP"))
-            assert operator.put(sid, 6.0) == NO_WRITE
+            assert operator.put(sid, 6.0)[0] == NOWTACCESS
         with RawClient(it.port, "127.0.0.1") as expert:
             assert rights(expert, it) == [READ, READ | WRITE, READ | WRITE]
             sid, _ = expert.open(it.name("TRIP"))
-            assert expert.put(sid, 7.0) == NORMAL and expert.get(sid).double == 7
+            assert expert.put(sid, 7.0)[0] == NORMAL and expert.get(sid).double == 7
             for name in ("VMON.HIHI", "VSET.HIHI"):  # refused, with the reason: who may put is not told "access denied"
                 sid, told = expert.open(it.name(name))
                 assert told == READ | WRITE
-                assert expert.put(sid, 8.0) == PUT_FAILED
+                assert expert.put(sid, 8.0)[0] == PUTFAIL
 
 
-def test_a_claimed_name_narrows_also_in_the_middle_and_a_monitor_shows_no_forbidden_value(tmp_path):
+def test_a_claimed_name_narrows_also_later_and_a_monitor_of_a_forbidden_pv_shows_no_value(tmp_path):
     with site(tmp_path, LEVELS) as it:
         it.start()
         with RawClient(it.port, user="eve") as eve:
             assert rights(eve, it) == [0, 0, 0]
             sid, _ = eve.open(it.name("VMON"))
-            event = eve.event(eve.monitor(sid))
-            assert (event.first, event.body) == (NO_READ, b"")
-            assert (eve.get(sid).first, eve.get(sid).body) == (NO_READ, b"")
+            event = eve.event(eve.subscribe(sid))
+            assert (event.first, event.body) == (NORDACCESS, b"")
+            assert (eve.get(sid).first, eve.get(sid).body) == (NORDACCESS, b"")
         with RawClient(it.port, user="anna") as client:
             sid, told = client.open(it.name("VSET"))  # channel 1
             assert told == READ | WRITE
-            number = client.monitor(sid)
+            number = client.subscribe(sid)
             assert client.event(number).first == NORMAL
-            client.claim("guest")
+            client.send(claim("guest"))
             assert client.rights(1) == READ
-            assert client.put(sid, 5.0) == NO_WRITE
-            client.claim("eve")
+            assert client.put(sid, 5.0)[0] == NOWTACCESS
+            client.send(claim("eve"))
             assert client.rights(1) == 0
-            assert client.until(lambda m: m.command == 1 and m.first == NO_READ).body == b""
-            client.claim("anna")
+            assert client.until(Command.EVENT_ADD, where=lambda event: event.first == NORDACCESS).body == b""
+            client.send(claim("anna"))
             assert client.rights(1) == READ | WRITE
             assert client.event(number).first == NORMAL
 
@@ -228,16 +227,16 @@ def test_rules_with_a_mistake_are_refused_at_the_start(tmp_path):
 def test_every_put_is_noted_once(tmp_path):
     with site(tmp_path, LEVELS) as it:
         ioc = it.start()
-        with RawClient(it.port, "127.0.0.3", "bob") as bob, RawClient(it.port) as anna:
+        with RawClient(it.port, "127.0.0.3", "bob") as bob, RawClient(it.port, user="anna") as anna:
             vset, _ = bob.open(it.name("VSET"))
             wait_for(lambda: bob.get(vset).double == 0, "value")
-            assert bob.put(vset, 5.0) == NORMAL
-            assert bob.put(vset, 500.0) not in (NORMAL, NO_WRITE)
+            assert bob.put(vset, 5.0)[0] == NORMAL
+            assert bob.put(vset, 500.0)[0] not in (NORMAL, NOWTACCESS)
             trip, _ = bob.open(it.name("TRIP"))
-            assert bob.put(trip, 5.0) == NO_WRITE
-            assert bob.put(vset, 95.0) == NORMAL
+            assert bob.put(trip, 5.0)[0] == NOWTACCESS
+            assert bob.put(vset, 95.0)[0] == NORMAL
             enable, _ = anna.open(it.name("ENABLE"))
-            assert anna.put(enable, 0.0) == NORMAL
+            assert anna.put(enable, 0.0)[0] == NORMAL
             peers = bob.peer, anna.peer
         assert ioc.stop() == 0
         noted = it.put_log()
@@ -278,7 +277,7 @@ def test_a_hung_put_log_delays_no_put_and_no_end(tmp_path):
         with RawClient(it.port) as client:
             sid, _ = client.open(it.name("VSET"))
             for number in range(50):
-                assert client.put(sid, float(number)) == NORMAL
+                assert client.put(sid, float(number))[0] == NORMAL
         assert ioc.stop(deadline=10) == 0
         ioc.line("lines of the put log are lost")
     finally:

@@ -1,13 +1,12 @@
-"""The Channel Access client against real servers: caproto's, a C++ softIoc, our own, and one that misbehaves."""
+"""The Channel Access client against real servers: caproto's, a C++ softIoc, and our own."""
 
 import asyncio
-import gc
 import logging
 import math
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,82 +15,14 @@ import pytest
 from iocs.ca.client import Client, Mask
 from iocs.ca.server import Server
 from iocs.signals import Alarms, Kind, Reading, Refused, Severity, Signal, Status, setpoint
-from tests.fake_ca import FakeServer, double, message
-from tests.processes import DEADLINE, Process, ca_environment, free_port, random_prefix
-
-
-@pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Give a free port, to which environment of clients and servers points."""
-    port = free_port()
-    for key, value in ca_environment(port).items():
-        monkeypatch.setenv(key, value)
-    return port
-
-
-@pytest.fixture
-def prefix() -> str:
-    return random_prefix()
-
-
-@pytest.fixture
-def run() -> Callable[[Coroutine[Any, Any, None]], None]:
-    """Run a test's coroutine and see that nothing is left of the client in its loop."""
-
-    def run(test: Coroutine[Any, Any, None]) -> None:
-        async def whole() -> None:
-            async with asyncio.timeout(60):
-                await test
-            await asyncio.sleep(0)
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            assert not left, left
-
-        asyncio.run(whole(), debug=False)
-        gc.collect()  # unclosed sockets warn here, and warnings are errors
-
-    return run
-
-
-class Seen(list):
-    """The readings of one watch."""
-
-    async def until(self, condition: Callable[[Reading], object], what: str = "") -> Reading:
-        """Wait until the newest reading fulfils the condition."""
-        end = time.monotonic() + DEADLINE
-        while not (self and condition(self[-1])):
-            assert time.monotonic() < end, f"{what or 'it'} did not become so: {self[-3:]}"
-            await asyncio.sleep(0.005)
-        return self[-1]
-
-
-def watch(client: Client, name: str, mask: Mask = Mask.VALUE | Mask.ALARM) -> Seen:
-    seen = Seen()
-    client.watch(name, seen.append, mask)
-    return seen
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, f"there was no {what}"
-        await asyncio.sleep(0.005)
-
-
-def connected(reading: Reading) -> bool:
-    return reading.connected
-
-
-def lost(reading: Reading) -> bool:
-    return not reading.connected
+from tests.processes import Process, ca_environment, free_port
+from tests.watched import connected, lost, until, watch
 
 
 def caproto_ioc(prefix: str, *options: str) -> Process:
     process = Process("tests.system.caproto_ioc", prefix, *options)
     process.line("ready")
     return process
-
-
-# -- what servers serve
 
 
 def test_all_types_of_a_caproto_ioc(port, prefix, run) -> None:
@@ -406,268 +337,25 @@ def test_a_pinned_client_uses_that_server_alone(port, prefix, run, caplog) -> No
         run(test())
 
 
-# -- servers that misbehave
-
-
-def test_garbage_closes_that_circuit_and_no_other(port, prefix, run, caplog) -> None:
-    async def test() -> None:
-        async with FakeServer() as good, FakeServer() as bad, Client(bad.address) as one, Client(good.address) as two:
-            seen, other = watch(one, "A"), watch(two, "B")
-            await seen.until(connected)
-            await other.until(connected)
-            for garbage in (
-                b"GET / HTTP/1.1\r\n\r\n",
-                message(99),
-                message(1, 20, 50, 1, 1, bytes(24)),
-                bytes([255]) * 99,
-            ):
-                connections = bad.connections
-                bad.say(garbage)
-                await seen.until(lost)
-                await seen.until(connected)
-                assert bad.connections == connections + 1
-            assert all(reading.connected for reading in other)
-            assert good.connections == 1
-
-    run(test())
-    assert "does not speak Channel Access" in caplog.text
-
-
-def test_a_half_open_connection_is_found_by_echo(port, run, monkeypatch) -> None:
-    """A server that dies without a FIN, or a pulled cable: nothing comes any more, and nothing says so."""
-    monkeypatch.setenv("EPICS_CA_CONN_TMO", "0.3")
+def test_a_pv_with_the_longest_name_that_appears_late_is_found(port, run) -> None:
+    prefix, name = "P" * 27 + ":", "N" * 32
 
     async def test() -> None:
-        async with FakeServer() as server, Client(server.address) as client:
-            seen = watch(client, "A")
-            await seen.until(connected)
-            await until(lambda: server.heard.count(23) >= 2, "echoes while all is well")
-            assert len(seen) == 1
-            server.mute = True
-            await seen.until(lost)
-            server.mute = False
-            await seen.until(connected)
-
-    run(test())
-
-
-def test_a_server_that_never_says_a_word_is_left(port, run, monkeypatch) -> None:
-    monkeypatch.setattr("iocs.ca.circuit.CONNECT_WITHIN", 0.2)
-
-    async def test() -> None:
-        async with FakeServer() as server, Client(server.address) as client:
-            server.mute = True
-            seen = watch(client, "A")
-            await until(lambda: server.connections >= 2, "second attempt")
-            server.mute = False
-            await seen.until(connected)
-
-    run(test())
-
-
-def test_reading_that_is_not_allowed_is_told(port, run) -> None:
-    async def test() -> None:
-        async with FakeServer() as server, Client(server.address) as client:
-            seen = watch(client, "A")
-            value = (await seen.until(connected)).value
-            subscription = int(value)
-            server.say(message(1, 20, 1, 368, subscription, bytes(24)))
-            reading = await seen.until(lambda reading: reading.status is Status.READ_ACCESS)
-            assert (reading.value, reading.severity, reading.connected) == (value, Severity.INVALID, True)
-            server.say(double(subscription, 6.0))
-            reading = await seen.until(lambda reading: reading.value == 6.0)
-            assert reading.severity is Severity.NO_ALARM
-            server.on_request = lambda request: (
-                message(15, 20, 1, 368, request[4], bytes(24)) if request[0] == 15 else None
-            )
-            with pytest.raises(PermissionError, match="cannot be read: Read access denied"):
-                await client.get("A")
-
-    run(test())
-
-
-def test_the_servers_reason_for_a_refusal_is_given(port, run) -> None:
-    """Told before the reply, as our server does; in place of the reply, as caproto's does; or not at all."""
-    put_fail = 160
-
-    def refuse(request: tuple) -> bytes | None:
-        command, kind, count, first, second, _ = request
-        if command != 19:
-            return None
-        original = message(4, kind, count, first, 1)
-        reason = message(11, first=1, second=put_fail, payload=original + b"above DRVH\0\0\0\0\0\0")
-        in_place = message(11, second=put_fail, payload=message(19, kind, count, first, second) + b"the box said no\0")
-        reply = message(19, kind, count, put_fail, second)
-        return [reason + reply, in_place, reply][len(refusals)]
-
-    refusals: list[str] = []
-
-    async def test() -> None:
-        async with FakeServer() as server, Client(server.address) as client:
-            server.on_request = refuse
-            for _ in range(3):
-                with pytest.raises(PermissionError) as refused:
-                    await client.put("A", 1.0)
-                refusals.append(str(refused.value))
-            server.on_request = lambda request: None
-            await client.put("A", 1.0)
-
-    run(test())
-    assert refusals[0] == "put of A was refused: above DRVH"
-    assert refusals[1] == "put of A was refused: the box said no"
-    assert refusals[2].startswith("put of A was refused: ")
-
-
-def test_a_put_is_not_repeated_when_the_connection_breaks(port, run) -> None:
-    async def test() -> None:
-        async with FakeServer() as server, Client(server.address) as client:
-            server.on_request = lambda request: b"\xff" * 16 if request[0] == 19 else None
-            with pytest.raises(TimeoutError, match=r"not confirmed: .* does not speak Channel Access"):
-                await client.put("A", 1.0)
-            assert server.heard.count(19) == 1
-
-    run(test())
-
-
-def test_a_channel_that_the_server_refuses_is_asked_for_again(port, run, monkeypatch) -> None:
-    monkeypatch.setattr("iocs.ca.pv.REFUSED_AGAIN", 0.05)
-
-    async def test() -> None:
-        async with FakeServer() as server, Client(server.address) as client:
-            server.on_request = lambda request: message(26, first=request[3]) if request[0] == 18 else None
-            seen = watch(client, "A")
-            await until(lambda: server.heard.count(18) > 3, "fourth attempt")
-            assert not seen
-            server.on_request = lambda request: None
-            await seen.until(connected)
-            assert server.connections == 1
-
-    run(test())
-
-
-def test_a_watchers_bug_hurts_nobody_else(port, run, caplog) -> None:
-    async def test() -> None:
-        async with FakeServer() as server, Client(server.address) as client:
-            client.watch("A", lambda reading: 1 / 0)
-            await watch(client, "B").until(connected)
-            assert server.connections == 1
-
-    run(test())
-    assert "ZeroDivisionError" in caplog.text
-
-
-def test_a_watch_closed_from_its_own_callback_gets_nothing_more(port, run) -> None:
-    async def test() -> None:
-        async with FakeServer() as server, Client(server.address) as client:
-            closing: list[asyncio.Task[None]] = []
-
-            def once(reading: Reading) -> None:
-                seen.append(reading)
-                closing.append(asyncio.create_task(it.close()))
-
-            seen: list[Reading] = []
-            it = client.watch("A", once)
-            await until(lambda: server.heard.count(12), "clear of the channel")
-            await asyncio.gather(*closing)
-            assert len(seen) == len(closing) == 1
-            server.say(double(int(seen[0].value), 3.0))
-            await client.get("B")
-            assert len(seen) == 1 and server.connections == 1
-
-    run(test())
-
-
-def test_a_pv_may_be_watched_anew_from_the_callback_that_tells_its_loss(port, run) -> None:
-    async def test() -> None:
-        async with FakeServer() as server, Client(server.address) as client:
-            anew = Seen()
-
-            def on_reading(reading: Reading) -> None:
-                seen.append(reading)
-                if not reading.connected:
-                    client.end(it)
-                    client.watch("A", anew.append)
-
-            seen = Seen()
-            it = client.watch("A", on_reading)
-            await seen.until(connected)
-            server.say(b"\xff" * 16)
-            await anew.until(connected)
-            assert len(seen) == 2 and len(client.watches) == len(client._pvs) == 1
-
-    run(test())
-
-
-@pytest.mark.parametrize("name", ["", "x" * 2000, "line\nbreak", "\0"])
-def test_what_cannot_be_a_name_is_refused(port, run, name) -> None:
-    async def test() -> None:
-        async with Client() as client:
-            with pytest.raises(ValueError, match="is not the name of a PV"):
-                client.watch(name, print)
-            with pytest.raises(ValueError, match="is not the name of a PV"):
-                await client.get(name)
-            assert not client.watches and not client._pvs
-
-    run(test())
-
-
-def test_a_client_ends_clean_whatever_it_is_doing(port, prefix, run) -> None:
-    async def test() -> None:
-        async with FakeServer() as server:
-            async with Client(server.address) as client, Client() as searching:
-                await watch(client, "A").until(connected)
-                server.on_request = lambda request: b"" if request[0] == 19 else None
-                watch(searching, prefix + "NOWHERE")
-                getting = asyncio.create_task(searching.get(prefix + "NOT HERE", 60))
-                silent = asyncio.create_task(client.put("A", 5.0, 60))
-                await until(lambda: server.heard.count(19), "put")
-            with pytest.raises(ConnectionError, match="the client is closed"):
-                await getting
-            with pytest.raises(TimeoutError, match=r"not confirmed: .* closed by us"):
-                await silent
-        async with Client("127.0.0.1:1") as client:
-            watch(client, "A")
-        async with Client(f"127.0.0.1:{free_port()}") as client:
-            with pytest.raises(TimeoutError):
-                await client.get("A", 0.3)
-        for wrong in (":5064", "host:x"):
-            with pytest.raises(ValueError, match="is not host:port"):
-                Client(wrong)
-
-    run(test())
-
-
-def test_nothing_grows_while_a_server_comes_and_goes(port, run) -> None:
-    """Many losses leave no circuits, channels, searches or subscriptions behind."""
-
-    async def test() -> None:
-        async with FakeServer() as server, Client(server.address) as client:
-            seen = [watch(client, f"A{number}") for number in range(10)]
-            for _ in range(5):
-                for one in seen:
-                    await one.until(connected)
-                server.say(b"\xff" * 16)
-                for one in seen:
-                    await one.until(lost)
-            for one in seen:
-                await one.until(connected)
-            (circuit,) = client._circuits.values()
-            assert len(circuit.channels) == len(circuit.subscribers) == len(client._pvs) == 10
-            await asyncio.gather(*(watch.close() for watch in list(client.watches)))
-            assert not circuit.channels and not circuit.subscribers and not client._pvs and not client.watches
-
-    run(test())
-
-
-def test_no_update_is_lost_at_ten_thousand_a_second(port, run) -> None:
-    async def test() -> None:
-        async with FakeServer() as server, Client(server.address) as client:
-            seen = watch(client, "A")
-            subscription = int((await seen.until(connected)).value)
-            for batch in range(100):
-                server.say(b"".join(double(subscription, float(batch * 200 + number)) for number in range(200)))
-                await asyncio.sleep(0)
-            await seen.until(lambda reading: reading.value == 19_999)
-            assert [reading.value for reading in seen[1:]] == [float(number) for number in range(20_000)]
+        server = Server()
+        server.serve("OTHER:", [Signal("A")])
+        await server.start()
+        try:
+            async with Client() as client:
+                whole, field = watch(client, prefix + name), watch(client, prefix + name + '.{"dbnd":{"abs":1}}')
+                await asyncio.sleep(1)  # the first, quick searches
+                server.serve(prefix, [Signal(name)])
+                server.post(prefix, time.time_ns(), {name: 3.0})
+                appeared = time.monotonic()
+                for seen in (whole, field):
+                    assert (await seen.until(connected)).value == 3.0
+                assert time.monotonic() - appeared < 2
+                assert len(prefix + name) == 60 and (await client.get(prefix + name)).value == 3.0
+        finally:
+            await server.stop()
 
     run(test())

@@ -1,8 +1,10 @@
 """How clients find PVs: nothing set in the environment, several servers on one host, name servers, beacons."""
 
 import asyncio
+import contextlib
 import os
 import re
+import resource
 import socket
 import struct
 import subprocess
@@ -13,8 +15,9 @@ import pytest
 from iocs.ca.server.beacons import Beacons, broadcasts
 from iocs.ca.server.search import LOOPBACK, is_own, siblings
 from iocs.signals import readback
-from tests.ca import HEADER, house
+from tests.house import house, until
 from tests.processes import Process, free_port, random_prefix
+from tests.raw_ca import HEADER, RawClient
 
 READ = """
 import json, sys, epics
@@ -110,8 +113,8 @@ def test_replies_carry_the_clients_number_and_come_many_to_a_datagram(monkeypatc
 def test_a_client_may_use_the_server_as_its_name_server(monkeypatch):
     async def story():
         async with house(monkeypatch, [readback("X")]) as it, it.raw() as raw:
-            raw.send(6, f"{it.prefix}X\0".encode(), 10, 13, 5, 5)
-            raw.send(6, f"{it.prefix}NONE\0".encode(), 10, 13, 6, 6)
+            raw.say(6, f"{it.prefix}X\0".encode(), 10, 13, 5, 5)
+            raw.say(6, f"{it.prefix}NONE\0".encode(), 10, 13, 6, 6)
             found, missing = await raw.until(6), await raw.until(14)
             assert (found.dtype, found.second, missing.second) == (it.server.port, 5, 6)
             it.post(X=1.5)
@@ -119,6 +122,60 @@ def test_a_client_may_use_the_server_as_its_name_server(monkeypatch):
             environment |= {"EPICS_CA_AUTO_ADDR_LIST": "NO"}
             read, _ = await it.python(READ, it.prefix + "X", environment=environment)
             assert read[:2] == [True, 1.5]
+
+    asyncio.run(story())
+
+
+def test_a_server_on_two_addresses_is_found_and_heard_on_each_and_on_no_other(monkeypatch):
+    """The addresses are of loopback, which has a whole network of them on every machine."""
+    addresses, elsewhere = ["127.0.0.2", "127.0.0.3"], ["127.0.0.1", "127.0.0.4"]
+
+    def found(port: int, source: str, target: str, name: str) -> tuple[str, int]:
+        with socket.socket(type=socket.SOCK_DGRAM) as client:
+            client.settimeout(10)
+            client.bind((source, 0))
+            client.sendto(search(name, 5), (target, port))
+            command, size, tcp, _, address, cid = HEADER.unpack_from(client.recv(100), 16)
+            assert (command, size, cid) == (6, 8, 5)
+            return socket.inet_ntoa(struct.pack(">I", address)), tcp
+
+    def value(source: str, host: str, port: int, name: str) -> float:
+        with RawClient(port, source, server=host) as client:
+            return client.get(client.channel(name)).double
+
+    async def story():
+        with contextlib.ExitStack() as stack:
+            beacon_port = free_port()
+            repeaters = {}
+            for address in addresses + elsewhere:
+                repeaters[address] = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+                repeaters[address].bind((address, beacon_port))
+                repeaters[address].settimeout(10)
+            monkeypatch.setenv("EPICS_CAS_BEACON_PORT", str(beacon_port))
+            async with house(monkeypatch, [readback("X")], interfaces=addresses) as it:
+                it.post(X=1.5)
+                name, port = it.prefix + "X", it.server.port
+                for source in addresses + elsewhere:
+                    for target in addresses:
+                        host, tcp = await asyncio.to_thread(found, it.port, source, target, name)
+                        assert host in addresses and tcp == port
+                        assert await asyncio.to_thread(value, source, host, port, name) == 1.5
+                for address in addresses:
+                    assert await asyncio.to_thread(value, address, address, port, name) == 1.5
+                for address in elsewhere:
+                    with pytest.raises(ConnectionRefusedError):
+                        await asyncio.to_thread(value, "127.0.0.1", address, port, name)
+                for address in addresses:
+                    for number in range(3):
+                        data, (source, _) = await asyncio.to_thread(repeaters[address].recvfrom, 100)
+                        assert (HEADER.unpack(data), source) == ((13, 0, 13, port, number, 0), address)
+                for address in elsewhere:
+                    repeaters[address].setblocking(False)
+                    with pytest.raises(BlockingIOError):
+                        repeaters[address].recv(100)
+                environment = bare(it.port) | {"EPICS_CA_ADDR_LIST": " ".join(addresses)}
+                read, _ = await it.python(READ, name, environment=environment | {"EPICS_CA_AUTO_ADDR_LIST": "NO"})
+                assert read[:2] == [True, 1.5] and read[2] in {f"{address}:{port}" for address in addresses}
 
     asyncio.run(story())
 
@@ -162,5 +219,34 @@ def test_beacons_are_heard_and_start_over_when_pvs_appear(monkeypatch):
                 for _ in range(3):
                     await asyncio.wait_for(loop.sock_recv(repeater, 100), 10)
                 assert loop.time() - began < 0.3
+
+    asyncio.run(story())
+
+
+def test_beacons_start_over_with_no_descriptor_left_in_silence(monkeypatch, caplog):
+    async def story():
+        async with house(monkeypatch, [readback("X")]) as it, it.raw() as client:
+            sid = await client.channel(it.prefix + "X")
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            clients = []
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+                for _ in range(19):  # both ends of a connection are this process's
+                    sock = socket.socket()
+                    clients.append(sock)
+                    sock.setblocking(False)
+                    sock.connect_ex(("127.0.0.1", it.server.port))
+                await until(lambda: it.server.counts.refused, "refusal")
+                it.add(readback("Y"))
+                for _ in range(20):
+                    await client.get(sid)
+                    await asyncio.sleep(0.01)
+                assert it.server.counts.refused < 100 and not caplog.records
+            finally:
+                for sock in clients:
+                    sock.close()
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            async with asyncio.timeout(10), it.raw() as again:
+                assert await again.create(it.prefix + "Y")
 
     asyncio.run(story())

@@ -22,23 +22,21 @@ from iocs.signals import (
     readback,
     setpoint,
 )
-from tests.ca import (
-    ALARM,
-    CTRL_DOUBLE,
-    DOUBLE,
-    LOG,
-    PROPERTY,
-    STRING,
-    TIME_DOUBLE,
-    VALUE,
-    house,
-    number,
-    severity,
-    until,
+from tests.house import house, until
+from tests.raw_ca import (
+    DBE_ALARM,
+    DBE_LOG,
+    DBE_PROPERTY,
+    DBE_VALUE,
+    NORDACCESS,
+    NORMAL,
+    NOWTACCESS,
+    PUTFAIL,
+    TOLARGE,
+    Type,
 )
 
 HELD: list = []  # caproto's client keeps callbacks by weak reference, and stumbles when one goes
-PUTFAIL, NORDACCESS, NOWTACCESS, NORMAL = 160, 368, 376, 1
 VMON = readback(
     "VMON",
     "V",
@@ -169,9 +167,9 @@ def test_a_limit_that_is_not_set_is_known_and_sends_no_events(monkeypatch):
             name = it.prefix + "VSET.HIHI"
             raw.subscribe(await raw.create(name), 1)
             (first,) = await raw.events()
-            assert math.isnan(number(first)) and severity(first) == 0
-            answer = await other.get(await other.create(name), TIME_DOUBLE)
-            assert math.isnan(number(answer)) and severity(answer) == 0
+            assert math.isnan(first.double) and first.severity == 0
+            answer = await other.get(await other.create(name), Type.TIME_DOUBLE)
+            assert math.isnan(answer.double) and answer.severity == 0
             assert await raw.events() == []
 
     asyncio.run(story())
@@ -182,10 +180,10 @@ def test_the_first_event_of_a_field_is_of_now(monkeypatch):
         async with house(monkeypatch, [TRACE]) as it, it.raw() as raw:
             it.post(TRACE=[1.0, 2.0])
             sid = await raw.create(it.prefix + "TRACE.NORD")
-            assert number(await raw.get(sid, TIME_DOUBLE)) == 2
+            assert (await raw.get(sid, Type.TIME_DOUBLE)).double == 2
             it.post(TRACE=[1.0, 2.0, 3.0])
             raw.subscribe(sid, 1)
-            assert [number(event) for event in await raw.events()] == [3]
+            assert [event.double for event in await raw.events()] == [3]
 
     asyncio.run(story())
 
@@ -196,16 +194,16 @@ def test_event_masks_with_deadbands(monkeypatch):
         async with house(monkeypatch, [signal]) as it, it.raw() as raw:
             it.post(X=0.0)
             sid = await raw.create(it.prefix + "X")
-            for mask in (VALUE, LOG, ALARM, PROPERTY):
+            for mask in (DBE_VALUE, DBE_LOG, DBE_ALARM, DBE_PROPERTY):
                 raw.subscribe(sid, mask, mask)
             assert len(await raw.events()) == 4  # the first events
             for value in (0.5, 1.0, 1.5, 2.0, 3.5, 101.0, 101.5, float("nan"), float("nan")):
                 it.post(X=value)
-            events = [(event.second, number(event)) for event in await raw.events()]
-            assert [value for mask, value in events if mask == VALUE][:-1] == [1.5, 3.5, 101.0]
-            assert [value for mask, value in events if mask == LOG][:-1] == [3.5, 101.0]
-            assert [value for mask, value in events if mask == ALARM][:-1] == [101.0]
-            assert [mask for mask, value in events if value != value] == [VALUE, LOG, ALARM]  # NaN once
+            events = [(event.second, event.double) for event in await raw.events()]
+            assert [value for mask, value in events if mask == DBE_VALUE][:-1] == [1.5, 3.5, 101.0]
+            assert [value for mask, value in events if mask == DBE_LOG][:-1] == [3.5, 101.0]
+            assert [value for mask, value in events if mask == DBE_ALARM][:-1] == [101.0]
+            assert [mask for mask, value in events if value != value] == [DBE_VALUE, DBE_LOG, DBE_ALARM]  # NaN once
 
     asyncio.run(story())
 
@@ -219,14 +217,14 @@ def test_limit_alarms_with_hysteresis_and_udf_until_the_first_value(monkeypatch)
             assert struct.unpack_from(">HHII", first.body) == (Status.UDF, Severity.INVALID, 0, 0)
             for value in (100.0, 2000.0, 1960.0, 1949.0, 3100.0, 2960.0, 2940.0, 1955.0, 100.0):
                 it.post(VMON=value)
-            assert [severity(event) for event in await raw.events()] == [0, 1, 1, 0, 2, 2, 1, 1, 0]
+            assert [event.severity for event in await raw.events()] == [0, 1, 1, 0, 2, 2, 1, 1, 0]
             it.server.invalidate([it.prefix + "VMON"], Status.COMM)
             it.server.invalidate([it.prefix + "VMON"], Status.COMM)
             (lost,) = await raw.events()
-            assert struct.unpack_from(">HH", lost.body) == (Status.COMM, Severity.INVALID) and number(lost) == 100.0
+            assert struct.unpack_from(">HH", lost.body) == (Status.COMM, Severity.INVALID) and lost.double == 100.0
             it.post(VMON=Bad("stale", value=5.0, severity=Severity.MINOR))
             (doubtful,) = await raw.events()
-            assert severity(doubtful) == Severity.MINOR and number(doubtful) == 5.0
+            assert doubtful.severity == Severity.MINOR and doubtful.double == 5.0
 
     asyncio.run(story())
 
@@ -255,8 +253,8 @@ def test_filters_work_or_are_refused(monkeypatch):
             for value in (11.0, 12.0, 13.0, 30.0):
                 it.post(stamp, VSET=value)
             events = await raw.events()
-            assert [number(event) for event in events if event.second == 1] == [12.0, 30.0]
-            assert [number(event) for event in events if event.second == 2] == [13.0, 30.0]
+            assert [event.double for event in events if event.second == 1] == [12.0, 30.0]
+            assert [event.double for event in events if event.second == 2] == [13.0, 30.0]
             seconds = [struct.unpack_from(">I", event.body, 4)[0] + 631152000 for event in events if event.second == 3]
             assert len(seconds) == 4 and all(abs(each - time.time()) < 5 for each in seconds)
             for name in (
@@ -283,11 +281,11 @@ def test_puts_and_their_refusals(monkeypatch):
             vset, mode, error, trace = [await raw.create(it.prefix + n) for n in ("VSET", "MODE", "ERROR", "TRACE")]
             double = struct.Struct(">d")
             assert await raw.put(vset, double.pack(2.5)) == (NORMAL, "")
-            assert await raw.put(vset, b"17.5\0", STRING) == (NORMAL, "")
-            assert await raw.put(mode, b"Trip\0", STRING) == (NORMAL, "")
-            assert await raw.put(mode, b"1\0", STRING) == (NORMAL, "")
+            assert await raw.put(vset, b"17.5\0", Type.STRING) == (NORMAL, "")
+            assert await raw.put(mode, b"Trip\0", Type.STRING) == (NORMAL, "")
+            assert await raw.put(mode, b"1\0", Type.STRING) == (NORMAL, "")
             assert await raw.put(mode, double.pack(0)) == (NORMAL, "")
-            assert await raw.put(error, b"words\0", STRING) == (NORMAL, "")
+            assert await raw.put(error, b"words\0", Type.STRING) == (NORMAL, "")
             numbers = np.arange(1000.0)
             assert await raw.put(trace, numbers.astype(">f8").tobytes(), count=1000) == (NORMAL, "")
             names = ["VSET", "VSET", "MODE", "MODE", "MODE", "ERROR", "TRACE"]
@@ -295,22 +293,22 @@ def test_puts_and_their_refusals(monkeypatch):
             assert [value for _, value in it.puts[:-1]] == [2.5, 17.5, 2, 1, 0, "words"]
             assert np.array_equal(it.puts[-1][1], numbers)
             for sid, body, dtype, count, words in (
-                (vset, double.pack(3001), DOUBLE, 1, "3001 V is beyond the limits 0 .. 3000 V"),
-                (vset, double.pack(float("nan")), DOUBLE, 1, "nan"),
-                (vset, double.pack(float("inf")), DOUBLE, 1, "inf"),
-                (vset, b"abc\0", STRING, 1, "'abc' is not a number"),
-                (vset, b"\0", STRING, 1, "is not a number"),
-                (vset, double.pack(1) * 3, DOUBLE, 3, "one value is needed"),
-                (vset, b"", DOUBLE, 0, "0 elements"),
-                (vset, b"", DOUBLE, 1, "0 bytes"),
+                (vset, double.pack(3001), Type.DOUBLE, 1, "3001 V is beyond the limits 0 .. 3000 V"),
+                (vset, double.pack(float("nan")), Type.DOUBLE, 1, "nan"),
+                (vset, double.pack(float("inf")), Type.DOUBLE, 1, "inf"),
+                (vset, b"abc\0", Type.STRING, 1, "'abc' is not a number"),
+                (vset, b"\0", Type.STRING, 1, "is not a number"),
+                (vset, double.pack(1) * 3, Type.DOUBLE, 3, "one value is needed"),
+                (vset, b"", Type.DOUBLE, 0, "0 elements"),
+                (vset, b"", Type.DOUBLE, 1, "0 bytes"),
                 (vset, double.pack(1), 34, 1, "cannot be put"),
-                (mode, double.pack(3), DOUBLE, 1, "0 = Off, 1 = On, 2 = Trip"),
-                (mode, double.pack(float("inf")), DOUBLE, 1, "none of the states"),
-                (mode, b"Of\0", STRING, 1, "0 = Off"),
-                (trace, np.zeros(1001, ">f8").tobytes(), DOUBLE, 1001, "at most 1000"),
-                (trace, np.zeros(100_000, ">f8").tobytes(), DOUBLE, 100_000, "at most 1000"),
-                (trace, double.pack(float("nan")), DOUBLE, 1, "can be set"),
-                (trace, np.full(999, np.nan).astype(">f8").tobytes(), DOUBLE, 999, "can be set"),
+                (mode, double.pack(3), Type.DOUBLE, 1, "0 = Off, 1 = On, 2 = Trip"),
+                (mode, double.pack(float("inf")), Type.DOUBLE, 1, "none of the states"),
+                (mode, b"Of\0", Type.STRING, 1, "0 = Off"),
+                (trace, np.zeros(1001, ">f8").tobytes(), Type.DOUBLE, 1001, "at most 1000"),
+                (trace, np.zeros(100_000, ">f8").tobytes(), Type.DOUBLE, 100_000, "at most 1000"),
+                (trace, double.pack(float("nan")), Type.DOUBLE, 1, "can be set"),
+                (trace, np.full(999, np.nan).astype(">f8").tobytes(), Type.DOUBLE, 999, "can be set"),
             ):
                 status, reason = await raw.put(sid, body, dtype, count)
                 assert status == PUTFAIL and words in reason, (status, reason, words)
@@ -391,7 +389,7 @@ def test_puts_of_one_pv_are_serial_and_hold_up_nobody(monkeypatch):
             it.delay = 0.2
             sid = await one.create(it.prefix + "VSET")
             for value in (1.0, 4.0, 2.0):
-                one.send(19, struct.pack(">d", value), DOUBLE, 1, sid, int(value))
+                one.say(19, struct.pack(">d", value), Type.DOUBLE, 1, sid, int(value))
             reading = await other.create(it.prefix + "VMON")
             began, gets = time.monotonic(), 0
             while len(it.puts) < 3:
@@ -403,7 +401,7 @@ def test_puts_of_one_pv_are_serial_and_hold_up_nobody(monkeypatch):
             assert [(await one.until(19)).second for _ in range(3)] == [1, 4, 2]
             # caput puts without waiting and reads at once
             it.delay = 0.005
-            one.send(4, struct.pack(">d", 7.0), DOUBLE, 1, sid, 0)
+            one.say(4, struct.pack(">d", 7.0), Type.DOUBLE, 1, sid, 0)
             assert struct.unpack(">d", (await one.get(sid)).body)[0] == 7.0
 
     asyncio.run(story())
@@ -415,7 +413,7 @@ def test_a_burst_of_puts_waits_and_loses_none(monkeypatch):
             sid = await raw.create(it.prefix + "VSET")
             it.delay = 0.001
             for place in range(1000):
-                raw.send(4, struct.pack(">d", place), DOUBLE, 1, sid, place)
+                raw.say(4, struct.pack(">d", place), Type.DOUBLE, 1, sid, place)
             await until(lambda: it.server.counts.puts == 1000, "end of the puts")
             assert it.server.counts.refused_puts == 0
             assert it.puts == [("VSET", place) for place in range(1000)]
@@ -474,7 +472,7 @@ def test_put_log_and_access(monkeypatch):
             access.read = True
             it.server.rights_changed()
             events = await guest.events()
-            assert sorted((m.second, number(m)) for m in events) == [(5, 8.0), (6, 8.0)]
+            assert sorted((m.second, m.double) for m in events) == [(5, 8.0), (6, 8.0)]
 
     asyncio.run(story())
 
@@ -523,15 +521,15 @@ def test_pvs_come_and_go(monkeypatch):
             assert 0 <= told["gone"] - went < 1
             raw.seen.clear()
             # what a client asks before it hears that the PV is gone costs it none of its other PVs
-            raw.send(15, b"", DOUBLE, 1, sid, 1)
-            raw.send(19, struct.pack(">d", 1.0), DOUBLE, 1, sid, 2)
-            raw.send(19, bytes(100_000), DOUBLE, 12_500, sid, 3)
+            raw.say(15, b"", Type.DOUBLE, 1, sid, 1)
+            raw.say(19, struct.pack(">d", 1.0), Type.DOUBLE, 1, sid, 2)
+            raw.say(19, bytes(100_000), Type.DOUBLE, 12_500, sid, 3)
             raw.subscribe(sid, 10)
-            raw.send(2, b"", 20, 0, sid, 9)
-            raw.send(12, b"", first=sid, second=1)
+            raw.say(2, b"", 20, 0, sid, 9)
+            raw.say(12, b"", first=sid, second=1)
             assert await raw.synchronise() == []
             assert it.puts == [] and it.server.counts.malformed == 0
-            raw.send(15, b"", DOUBLE, 1, sid + 1, 1)
+            raw.say(15, b"", Type.DOUBLE, 1, sid + 1, 1)
             assert await raw.closed()
 
     asyncio.run(story())
@@ -567,7 +565,7 @@ def test_control_information_is_right_at_the_first_event(monkeypatch):
     async def story():
         async with house(monkeypatch, [VMON]) as it, it.raw() as raw:
             it.post(VMON=7.0)
-            raw.subscribe(await raw.create(it.prefix + "VMON"), 1, PROPERTY, CTRL_DOUBLE)
+            raw.subscribe(await raw.create(it.prefix + "VMON"), 1, DBE_PROPERTY, Type.CTRL_DOUBLE)
             (event,) = await raw.events()
             it.post(VMON=8.0)
             assert await raw.events() == []
@@ -606,15 +604,12 @@ def test_limits_of_a_client(monkeypatch):
             async with it.raw(greet=False), it.raw(greet=False) as fifth:
                 assert await fifth.closed()
             trace = await other.create(it.prefix + "TRACE")
-            other.send(4, bytes(20000), DOUBLE, 2500, trace, 0)
-            assert (await other.until(11)).second == 72  # ECA_TOLARGE
+            other.say(4, bytes(20000), Type.DOUBLE, 2500, trace, 0)
+            assert (await other.until(11)).second == TOLARGE
             assert await other.closed()
             counts = it.server.counts
             assert (counts.refused, counts.too_large) == (2, 1)
-            assert number(await raw_get(raw, sids[0]))
-
-    async def raw_get(raw, sid):
-        return await raw.get(sid, 20)
+            assert (await raw.get(sids[0])).double == 1.0
 
     asyncio.run(story())
 

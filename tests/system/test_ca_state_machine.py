@@ -4,7 +4,6 @@
 """
 
 import os
-import subprocess
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -21,7 +20,8 @@ from hypothesis.stateful import (
 
 from tests import raw_ca
 from tests.processes import Process, ca_environment, free_port, random_prefix, wait_for
-from tests.raw_ca import Command, RawClient, Witness
+from tests.raw_ca import Command, RawClient
+from tests.witness import Witness
 
 EXAMPLES = int(os.environ.get("CA_EXAMPLES", "200"))
 KEPT = 15.0  # MB that the server may have more at the end than after its first clients
@@ -43,7 +43,7 @@ class Client(RawClient):
         self.subscriptions: dict[int, int] = {}  # subscription id -> sid
         self.wrong = False  # it has said what no client says: the server may close it at any time
 
-    def say(self, *parts: bytes) -> None:
+    def attempt(self, *parts: bytes) -> None:
         try:
             self.send(*parts)
         except ConnectionError:
@@ -83,79 +83,79 @@ class Crowd(RuleBasedStateMachine):
     @rule(client=clients, name=wrong_names)
     def create_unknown(self, client: Client, name: str):
         client.wrong |= not name
-        client.say(raw_ca.create(self.prefix + name if name else "", 900))
+        client.attempt(raw_ca.create(self.prefix + name if name else "", 900))
 
     @rule(client=clients, which=ids, subscription=ids, mask=st.integers(1, 15), count=st.sampled_from([0, 1, 2]))
     def subscribe(self, client: Client, which: int, subscription: int, mask: int, count: int):
         if client.sids and subscription not in client.subscriptions:
             sid = client.sids[which % len(client.sids)]
             client.subscriptions[subscription] = sid
-            client.say(raw_ca.subscribe(sid, subscription, mask=mask, count=count))
+            client.attempt(raw_ca.subscribe(sid, subscription, mask=mask, count=count))
 
     @rule(client=clients, subscription=ids)
     def unsubscribe(self, client: Client, subscription: int):
         if subscription in client.subscriptions:
-            client.say(raw_ca.unsubscribe(client.subscriptions.pop(subscription), subscription))
+            client.attempt(raw_ca.unsubscribe(client.subscriptions.pop(subscription), subscription))
 
     @rule(client=clients, which=ids, in_flight=st.sampled_from([1, 3, 50]))
     def get(self, client: Client, which: int, in_flight: int):
         if client.sids:
             sid = client.sids[which % len(client.sids)]
-            client.say(*(raw_ca.get(sid, 100 + ioid) for ioid in range(in_flight)))
+            client.attempt(*(raw_ca.get(sid, 100 + ioid) for ioid in range(in_flight)))
             if not client.wrong:
-                got = {client.until(Command.READ_NOTIFY).parameter2 for _ in range(in_flight)}
+                got = {client.until(Command.READ_NOTIFY).second for _ in range(in_flight)}
                 assert got == set(range(100, 100 + in_flight))
 
     @rule(client=clients, which=ids, value=st.one_of(st.floats(), st.sampled_from(["7", "x", ""])))
     def put(self, client: Client, which: int, value: float | str):
         if client.sids:
-            client.say(raw_ca.put(client.sids[which % len(client.sids)], value, ioid=7))
+            client.attempt(raw_ca.put(client.sids[which % len(client.sids)], value, ioid=7))
             if not client.wrong:
-                assert client.until(Command.WRITE_NOTIFY).parameter2 == 7
+                assert client.until(Command.WRITE_NOTIFY).second == 7
 
     @rule(client=clients, message=st.sampled_from([raw_ca.EVENTS_OFF, raw_ca.EVENTS_ON, raw_ca.ECHO, raw_ca.GREETING]))
     def say(self, client: Client, message: bytes):
-        client.say(message)
+        client.attempt(message)
 
     @rule(client=clients, which=ids)
     def clear(self, client: Client, which: int):
         if client.sids:
             sid = client.sids.pop(which % len(client.sids))
             client.subscriptions = {key: of for key, of in client.subscriptions.items() if of != sid}
-            client.say(raw_ca.clear(sid))
+            client.attempt(raw_ca.clear(sid))
 
     # what no client says
 
     @rule(client=clients, garbage=st.binary(min_size=16, max_size=400))
     def garbage(self, client: Client, garbage: bytes):
         client.wrong = True
-        client.say(garbage)
+        client.attempt(garbage)
 
     @rule(
         client=clients,
         command=st.integers(0, 30),
         size=st.sampled_from([0, 1, 8, 16, 40, 0xFFFE, 1 << 31]),
-        data_type=types,
+        dtype=types,
         count=counts,
-        parameter1=wild,
-        parameter2=wild,
+        first=wild,
+        second=wild,
         payload=st.binary(max_size=64),
     )
     def any_message(self, client: Client, command: int, size: int, payload: bytes, **fields: int):
         client.wrong = True
-        client.say(raw_ca.header(command, size, **fields) + payload)
+        client.attempt(raw_ca.header(command, size, **fields) + payload)
 
-    @rule(client=clients, command=st.integers(0, 30), data_type=types, count=counts, which=ids, payload=st.binary())
+    @rule(client=clients, command=st.integers(0, 30), dtype=types, count=counts, which=ids, payload=st.binary())
     def any_message_to_a_channel(self, client: Client, command: int, which: int, payload: bytes, **fields: int):
         if client.sids:
             client.wrong = True
             sid = client.sids[which % len(client.sids)]
-            client.say(raw_ca.message(command, raw_ca.padded(payload), parameter1=sid, parameter2=7, **fields))
+            client.attempt(raw_ca.message(command, raw_ca.padded(payload), first=sid, second=7, **fields))
 
     @rule(client=consumes(clients), part=st.integers(1, 39))
     def vanish_in_the_middle(self, client: Client, part: int):
         client.wrong = True
-        client.say(raw_ca.put(client.sids[0] if client.sids else 0, 1.0)[:part])
+        client.attempt(raw_ca.put(client.sids[0] if client.sids else 0, 1.0)[:part])
         self.open.remove(client)
         client.vanish()
 
@@ -198,7 +198,7 @@ class Crowd(RuleBasedStateMachine):
 def test_any_order_of_messages():
     prefix, port = random_prefix(), free_port()
     arguments = ("tests.system.counting_ioc", prefix, "--rate", "50")
-    with Process(*arguments, environment=ca_environment(port), stdin=subprocess.PIPE) as ioc:
+    with Process(*arguments, environment=ca_environment(port)) as ioc:
         ioc.line(f"counting on port {port}")
         with Witness(port, [f"{prefix}PV{number}" for number in range(10)]) as witness:
             witness.more(100)

@@ -112,12 +112,14 @@ def test_faults_and_states_come_by_stdin_and_nonsense_is_reported() -> None:
 
             simulator.tell('{"explode": true}')
             simulator.tell('{"channel": {"number": 1, "explode": true}}')
+            simulator.tell('{"channel": {"load": "much"}}')
+            simulator.tell('{"lost": true}')
             simulator.tell("[]")
             simulator.say({"board": {"local": True}, "channel": {"number": 1, "vset": 321.0, "on": True}})
             wait_for(lambda: ask("$BD:00,CMD:MON,PAR:BDCTR") == "#BD:00,CMD:OK,VAL:LOCAL", "LOCAL")
             assert ask("$BD:00,CMD:SET,CH:0,PAR:VSET,VAL:1") == "#BD:00,LOC:ERR"
             wait_for(lambda: ask("$BD:00,CMD:MON,CH:1,PAR:VMON") == "#BD:00,CMD:OK,VAL:0321.0", "321 V")
-            assert len([line for line in simulator.err if "not understood" in line]) == 3
+            assert len([line for line in simulator.err if "not understood" in line]) == 5
             assert "known: drop, power, kill, board, channel" in simulator.log()
             with socket.create_connection((host, int(port)), timeout=20) as second:
                 assert second.recv(10) == b""  # one session

@@ -194,9 +194,9 @@ def test_no_message_can_hurt_a_circuit(
             pass
 
     async def test() -> None:
-        one = circuit.Circuit(("127.0.0.1", 1), ("user", "host"), 30.0, 1000, lambda it: None, lambda it, why: None)
+        one = circuit.Circuit(("127.0.0.1", 1), ("user", "host"), 30.0, 1000, lambda it, why: None)
         one.open_channel("A", Owner())
-        reading = asyncio.create_task(one.read(one.channels[1], 20))
+        reading = asyncio.create_task(one.read(one.channels[1], 20, lambda message, frame: None))
         await asyncio.sleep(0)
         padded = payload + bytes(-len(payload) % 8)
         with contextlib.suppress(BadFrame):

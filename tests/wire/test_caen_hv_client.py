@@ -237,7 +237,19 @@ def test_what_cannot_be_the_answer_is_not_believed(reply: bytes | None) -> None:
     play(test, *asked("VMON", GOOD), (QUESTION, reply), *IN_STEP, *asked("VMON", GOOD))
 
 
-PARTS = [b"#BD:00,CMD:OK,VAL:", b"#BD:00,", b"CMD:OK", b",VAL:", b"0700.0", b";", b"\r\n", b"\n", b"VAL:ERR", b"174", b"\xff"]
+PARTS = [
+    b"#BD:00,CMD:OK,VAL:",
+    b"#BD:00,",
+    b"CMD:OK",
+    b",VAL:",
+    b"0700.0",
+    b";",
+    b"\r\n",
+    b"\n",
+    b"VAL:ERR",
+    b"174",
+    b"\xff",
+]
 
 
 @settings(deadline=None)
