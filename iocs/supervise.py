@@ -80,7 +80,7 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
             built = []
             for device in devices:
                 device_of_log.set(device.name)
-                place = Place(site.prefix, server, states[device.name], sim, lambda: client, put_log)
+                place = Place(site.prefix, server, states[device.name], sim, lambda: client, put_log, site.simulated)
                 built.append(device.kind(settings[device.name], place))
             device_of_log.set("-")
             try:
@@ -101,6 +101,7 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
                     ended.result()
                 ended.cancel()
                 log.info("stopping")
+                await asyncio.gather(*(_at_stop(device) for device in built))
             finally:
                 for task in tasks:
                     task.cancel()
@@ -114,7 +115,7 @@ async def _supervise(device: Device) -> None:
     device_of_log.set(device.name)
     log.info("start%s", " on its simulator" if device.simulated else "")
     try:
-        await asyncio.gather(_restart(device, device.live), _restart(device, device.beat))
+        await asyncio.gather(*(_restart(device, duty) for duty in (device.live, device.beat, device.guard)))
     finally:
         await device.end_puts()
         log.info("stop")
@@ -136,6 +137,14 @@ async def _restart(device: Device, live: Callable[[], Awaitable[None]]) -> None:
             last = bug
             device.lost(f"{bug} (see the log)", life=Life.FAULT)
             await device.pause(waits.next())
+
+
+async def _at_stop(device: Device) -> None:
+    device_of_log.set(device.name)
+    try:
+        await device.at_stop()
+    except Exception:
+        log.exception("internal error in what is done at the stop")
 
 
 async def _keep_posting(statistics: Statistics) -> None:

@@ -1,6 +1,7 @@
 """A CAEN high-voltage supply as PVs: polled, put to, lost and healed.
 
-Nothing is written unasked, at no start and at no reconnect: the unit is the truth, and is read.
+Nothing is written unasked, at no start and at no reconnect: the unit is the truth, and is read. Only an interlock, the
+watchdog, and a configured stop switch off or lower (`iocs.hv.unasked`).
 """
 
 import asyncio
@@ -14,13 +15,15 @@ from typing import Any
 from drivers.caen_hv.client import BoardSilent, Client, LostReply, Priority, Unit
 from drivers.errors import DeviceError, DriverError, LinkError
 from iocs.config import Finding
-from iocs.device import Device, Place
+from iocs.device import Device, Life, Place
 from iocs.hv import signals as declared
 from iocs.hv.channel import ChannelState
 from iocs.hv.expect import compare
+from iocs.hv.interlocks import WATCHDOG, Interlocks, own_signals
 from iocs.hv.puts import Puts, spans
 from iocs.hv.settings import HvSettings
 from iocs.hv.shape import BoardShape, from_plain, to_plain
+from iocs.hv.unasked import Unasked, deed
 from iocs.hv.unit import board_values, identity_values
 from iocs.signals import Bad, Direction, Refused, Signal, Status
 from iocs.simulation import simulator
@@ -45,7 +48,7 @@ class HV(Device):
     @staticmethod
     def signals(settings: HvSettings, shape: Any) -> list[Signal]:
         """What each channel has, each board, and the line."""
-        return declared.signals(settings, shape)
+        return declared.signals(settings, shape) + own_signals(settings)
 
     @staticmethod
     @contextmanager
@@ -86,6 +89,20 @@ class HV(Device):
         self._orders = Puts(self._supply, self._channels, self._news_at_once)
         self._before = {board.board: board for board in from_plain(self.shape)}
         self._build(from_plain(self.shape))
+        self._unasked = Unasked(self._orders, self._channels, self._putting, self._overtake, self._note)
+        self._own_puts = {signal.name for signal in own_signals(settings)}
+        self._interlocks = Interlocks(
+            settings,
+            place.prefix,
+            self.prefix,
+            self.memory.get("interlocks", {}),
+            place.believes_simulated,
+            place.server,
+            self._remember,
+            self._protect,
+            lambda: self.online,
+        )
+        self._bar()
 
     @property
     def lost_after(self) -> float:
@@ -107,6 +124,7 @@ class HV(Device):
             for channel in self._channels.values():
                 channel.interrupted()
             self._unread = set(units)
+            await self._interlocks.finish()
             seek_at = time.monotonic() + SEEK_PERIOD
             while True:
                 begin = time.monotonic()
@@ -320,7 +338,56 @@ class HV(Device):
         self._busy_until = time.monotonic() + BUSY
         self._remember()
 
+    # What protects
+
+    async def guard(self) -> None:
+        """Run the interlocks."""
+        await self._interlocks.run(self._bar)
+
+    def lost(self, reason: str, *, life: Life = Life.LOST) -> None:
+        """Say that the unit is lost; the interlocks are not, nor is what the watchdog's client has put."""
+        dog = self._server.reading(f"{self.prefix}{WATCHDOG}")
+        super().lost(reason, life=life)
+        self._interlocks.tell(anew=True)
+        if dog is not None and dog.time_ns:
+            self._server.post(self.prefix, dog.time_ns, {WATCHDOG: dog.value})
+
+    async def at_stop(self) -> None:
+        """Go to standby, or off, if the site file says so and the unit answers."""
+        kind = self.settings.at_stop
+        if kind == "leave" or not self.online:
+            return
+        try:
+            async with asyncio.timeout(self.settings.at_stop_within):
+                await self._protect(deed(self.settings, kind, []), "stop of the program")
+        except TimeoutError:
+            log.error("at_stop = %r was not confirmed within %g s", kind, self.settings.at_stop_within)
+        except (DriverError, Refused) as error:
+            log.error("at_stop = %r was not carried out: %s", kind, error)
+
+    async def _protect(self, what: dict[str, Any], by: str) -> None:
+        if self.readonly:
+            raise Refused("READONLY is set: nothing is written to the unit")
+        try:
+            await self._unasked.carry_out(what, by)
+        finally:
+            self._busy_until = time.monotonic() + BUSY
+            self._wake.set()
+
+    def _bar(self) -> None:
+        """Have puts know what the interlocks refuse."""
+        for channel in self._channels.values():
+            channel.barred = self._interlocks.barred(channel.place)
+
+    def _overtake(self, place: str) -> None:
+        """Have puts that wait for their turn refused: the channel is being switched off."""
+        self._offs[place] = self._offs.get(place, 0) + 1
+
+    def _note(self, name: str, value: Any, old: Any, by: str, reason: str) -> None:
+        self.note_unasked(name, value, by, reason, old=old)
+
     def _remember(self) -> None:
+        self.memory["interlocks"] = self._interlocks.plain()
         self.memory["channels"] = {channel.place: channel.plain() for channel in self._channels.values()}
         self.save()
 
@@ -332,9 +399,13 @@ class HV(Device):
         """Puts are serial, but switching off waits for none; what waited for its turn meanwhile is refused."""
         if signal.name == "ENABLE":
             return await super().in_turn(signal, value, by)
+        if signal.name == WATCHDOG:
+            return value  # our own, whether the unit answers or not; so are the interlocks
+        if signal.name in self._own_puts:
+            return self._interlocks.put(signal, value, by)
         place = self._place(signal.name)
         if self.urgent(signal, value):
-            self._offs[place] = self._offs.get(place, 0) + 1
+            self._overtake(place)
             return await super().in_turn(signal, value, by)
         asked = self._offs.get(place), self._offs.get("")
         session = self._session

@@ -96,6 +96,20 @@ class Puts:
         await self._supply.off(board, number)
         return self._switched(self._channels[board, number], "Off")
 
+    async def lower(self, board: int, number: int, volts: float) -> tuple[float, float] | None:
+        """Bring VSET of a channel down to so many V; give what it was and what reads back, None if it was not above.
+
+        Raises:
+            Refused, DriverError: as `number`.
+        """
+        channel = self._channels[board, number]
+        await self._freshen(board, "VSET")
+        before = channel.known.number("VSET")
+        if before <= volts:
+            return None
+        told = check_number(channel.known, "VSET", volts)
+        return before, self._shown(channel, "VSET", await self._supply.set(board, number, "VSET", told))
+
     async def all_off(self) -> None:
         """Switch all channels of all boards off, before everything else. A board that does not is told, the others too.
 

@@ -1,12 +1,14 @@
 """The `[[device]]` table of a high-voltage supply, and the tables of its channels."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
 
 from drivers.link import parse_address
 from iocs.config import DeviceSettings, Table, fitting
+from iocs.hv.protection import InterlockTable, WatchdogTable
 
 PORT = 1470
 BOARDS = 32  # on one line: addresses 0..31
@@ -107,6 +109,19 @@ class HvSettings(DeviceSettings):
         None, gt=0, description="uA; full scale of the LOW current range, at which IMON alarms. That of HIGH is told."
     )
 
+    interlock: list[InterlockTable] = Field(
+        [], description="[[device.interlock]]: what must be good, and what is done to the channels when it is not."
+    )
+    watchdog: WatchdogTable | None = Field(
+        None, description="[device.watchdog]: a PV that must go on changing; default: none."
+    )
+    at_stop: Literal["leave", "standby", "off"] = Field(
+        "leave", description="What is done to the channels when this program is stopped in order."
+    )
+    at_stop_within: float = Field(
+        30.0, gt=0, le=3600, description="Seconds that it may take; then the program ends all the same."
+    )
+
     @field_validator("link")
     @classmethod
     def _link(cls, link: str) -> str:
@@ -156,6 +171,10 @@ class HvSettings(DeviceSettings):
     def on_board(self, key: str) -> int:
         """Give the board that a key of `channel` names."""
         return int(match["board"]) if (match := _KEY.fullmatch(key)) and match["board"] else self.boards[0]
+
+    def places(self, channels: Sequence[int | str]) -> list[str]:
+        """Give what stands before the names of PVs of the channels that a list in the site file names."""
+        return [self.place(self.on_board(str(key)), self.number(str(key))) for key in channels]
 
     def number(self, key: str) -> int:
         """Give the channel that a key of `channel` names."""

@@ -48,7 +48,8 @@ def signals(settings: HvSettings, shape: Any) -> list[Signal]:
             for channel in range(len(board.channels)):
                 result += _channel(settings, board, channel)
         result += _board(settings, number, len(board.channels) if board is not None else 0)
-    return result + list(LINE)
+    own_dog = settings.watchdog is not None and settings.watchdog.pv is None
+    return result + list(LINE) + ([WATCHDOG] if own_dog else [])
 
 
 def _channel(settings: HvSettings, board: BoardShape, number: int) -> list[Signal]:
@@ -178,3 +179,4 @@ LINE = (
     readback("TIMEOUTS", type=int, archive=MONITOR, group="Line", doc="Answers that did not come, since the start"),
     readback("DESYNCS", type=int, archive=MONITOR, group="Line", doc="Times that the line lost step, since the start"),
 )
+WATCHDOG = setpoint("WATCHDOG", type=int, group="Interlocks", doc="Must go on changing, or the supply goes to standby")
