@@ -12,29 +12,26 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from drivers.caen_hv.client import BoardSilent, Client, LostReply, Priority, Unit
+from drivers.caen_hv.client import BoardSilent, Client, Unit
 from drivers.errors import DeviceError, DriverError, LinkError
+from iocs.ca.server import ASKED
 from iocs.config import Finding
 from iocs.device import Device, Life, Place
 from iocs.hv import signals as declared
 from iocs.hv.channel import ChannelState
 from iocs.hv.expect import compare
 from iocs.hv.interlocks import WATCHDOG, Interlocks, own_signals
+from iocs.hv.polling import OF_CHANNELS, Polls
 from iocs.hv.puts import Puts, spans
 from iocs.hv.settings import HvSettings
 from iocs.hv.shape import BoardShape, from_plain, to_plain
 from iocs.hv.unasked import Unasked, deed
-from iocs.hv.unit import board_values, identity_values
+from iocs.hv.unit import identity_values
 from iocs.signals import Bad, Direction, Refused, Signal, Status
 from iocs.simulation import simulator
 
 log = logging.getLogger(__name__)
 
-OF_CHANNELS = ("VSET", "ISET", "MAXV", "RUP", "RDW", "TRIP", "PDWN", "IMRANGE", "POL")
-OFTEN = ("BDCTR", "BDILK", "VSET", "ISET", "IMRANGE")  # the others once a minute
-SELDOM = ("MAXV", "RUP", "RDW", "TRIP", "PDWN", "POL", "BDILKM")
-SELDOM_PERIOD = 60.0  # s
-BUSY = 30.0  # s of faster polling after a put
 SEEK_PERIOD = 10.0  # s between attempts to find a board that is silent
 
 
@@ -77,14 +74,11 @@ class HV(Device):
         self._supply = Client(settings.link, tuple(settings.boards), settings.timeout)
         self._channels: dict[tuple[int, int], ChannelState] = {}
         self._places: dict[str, tuple[int, int | None, str]] = {}
-        self._offs: dict[str, int] = {}  # how often each channel was switched off; "" = all of them
-        self._news: dict[str, Any] = {}  # values that wait for the next post
-        self._due: dict[tuple[int, str], float] = {}  # when a setting is to be read again
+        self._off_at: dict[str, float] = {}  # when each channel was switched off last; "" = all of them
+        self._session_at = 0.0  # when the unit was found last
         self._unread: set[int] = set()  # boards whose settings are to be read before anything is posted
         self._shown: dict[str, tuple[float, float]] = {}  # limits that PVs show, where they are not the signals' own
-        self._busy_until = 0.0
-        self._cycle = 0.0  # s that the last poll took
-        self._wake = asyncio.Event()
+        self._polls = Polls(settings, self._supply, self._channels)
         super().__init__(settings, place)
         self._orders = Puts(self._supply, self._channels, self._news_at_once)
         self._before = {board.board: board for board in from_plain(self.shape)}
@@ -100,14 +94,14 @@ class HV(Device):
             place.server,
             self._remember,
             self._protect,
-            lambda: self.online,
+            lambda: self._supply.is_open and self._enabled.is_set(),
         )
         self._bar()
 
     @property
     def lost_after(self) -> float:
         """Two polls: a reading that is missed is asked for again within the second one."""
-        return self.settings.lost_after or 2 * max(self.settings.poll, self._cycle)
+        return self.settings.lost_after or 2 * max(self.settings.poll, self._polls.cycle)
 
     @property
     def readonly(self) -> bool:
@@ -117,9 +111,10 @@ class HV(Device):
     # Polling
 
     async def run(self) -> None:
-        """Open the one session, identify, read everything, then poll."""
+        """Open the one session, identify, then poll. Only MON is sent."""
         units = await self._supply.open()
         try:
+            self._session_at = time.monotonic()
             self._identify(units)
             for channel in self._channels.values():
                 channel.interrupted()
@@ -129,115 +124,36 @@ class HV(Device):
             while True:
                 begin = time.monotonic()
                 await self._read_outputs()
-                self._cycle = time.monotonic() - begin
+                self._polls.cycle = time.monotonic() - begin
                 if begin >= seek_at and len(self._supply.units) < len(self.settings.boards):
                     await self._seek()
                     seek_at = time.monotonic() + SEEK_PERIOD
-                await self._read_settings(begin)
+                await self._polls.settings(begin)
                 self._show_limits()
-                await self._wait(begin)
+                await self._polls.wait(begin)
         finally:
             await self._supply.close()
 
-    async def _wait(self, begin: float) -> None:
-        """Wait for the next poll: soon while something ramps or has just been put."""
-        busy = time.monotonic() < self._busy_until or any(channel.ramping for channel in self._channels.values())
-        period = min(self.settings.poll, self.settings.poll_ramping) if busy else self.settings.poll
-        left = begin + period - time.monotonic()
-        if left <= 0 or self._wake.is_set():
-            self._wake.clear()
-            await asyncio.sleep(0)
-            return
-        try:
-            async with asyncio.timeout(left):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()
-
     async def _read_outputs(self) -> None:
-        """Read VMON, IMON, BDALARM and STAT of every board, and post them with what else is new.
-
-        STAT is the last one: a channel that is switched meanwhile must not be told back.
-        """
-        for board in self.settings.boards:
-            if board not in self._supply.units:
-                continue
-            time_ns = time.time_ns()
-            read = {par: await self._group(board, par) for par in ("VMON", "IMON", "BDALARM", "STAT")}
-            if board not in self._supply.units:
-                continue
-            if not self.online:  # it was silent and answers again
-                self._unread.update(self._supply.units)
-            if board in self._unread:
-                self._unread.discard(board)
-                for par in (*OFTEN, *SELDOM):
-                    await self._read_setting(board, par)
-            bad = [value for value in read.values() if isinstance(value, Bad)]
-            if len(bad) == len(read):
-                self._board_lost(board, bad[0].reason)
-                continue
-            now = time.monotonic()
-            values: dict[str, Any] = {}
-            for (of, number), channel in self._channels.items():
-                if of == board:
-                    told, tripped = channel.take(
-                        now, time_ns, *(_one(read[par], number) for par in ("STAT", "VMON", "IMON"))
-                    )
-                    values |= told
-                    if tripped:
-                        self._tripped(channel)
-            count = len(self._supply.units[board].limits)
-            values |= board_values(self.settings.head(board), count, {"BDALARM": _one(read["BDALARM"], 0)})
-            counts = self._supply.counts
-            values |= {"LATENCY": counts.latency * 1e3, "TIMEOUTS": counts.timeouts, "DESYNCS": counts.desyncs}
-            news, self._news = self._news, {}
-            self.post(time_ns, news | values)
-
-    async def _read_settings(self, begin: float) -> None:
-        """Read of the settings what is due, as long as the next reading of the outputs need not wait; at least one."""
-        end = begin + min(self.settings.poll, self.settings.poll_ramping)
-        for board, par in sorted(self._due, key=self._due.__getitem__):
-            if self._due[board, par] > time.monotonic():
-                return
-            await self._read_setting(board, par)
-            if time.monotonic() >= end:
-                return
-
-    async def _read_setting(self, board: int, par: str) -> None:
-        if board not in self._supply.units:
-            self._due.pop((board, par), None)
-            return
-        read = await self._group(board, par, Priority.SLOW)
-        now = time.monotonic()
-        self._due[board, par] = now + (self.settings.poll_settings if par in OFTEN else SELDOM_PERIOD)
-        if par in OF_CHANNELS:
-            for (of, number), channel in self._channels.items():
-                if of == board:
-                    self._news |= channel.take_settings({par: _one(read, number)}, now)
-        elif board in self._supply.units:
-            count = len(self._supply.units[board].limits)
-            self._news |= board_values(self.settings.head(board), count, {par: _one(read, 0)})
-
-    async def _group(self, board: int, par: str, priority: Priority = Priority.FAST) -> tuple[Any, ...] | Bad:
-        """Read one parameter of a board; what one reply was lost of is Bad, and the polling goes on.
-
-        Raises:
-            DriverError: the link is lost, or no board is left.
-        """
-        try:
-            return await self._supply.read(board, par, priority)
-        except BoardSilent as error:
-            self._board_lost(board, str(error))
-            if not self._supply.units:
-                raise
-            return Bad(str(error), status=Status.COMM)
-        except LostReply as error:
-            return Bad(str(error), status=Status.TIMEOUT)
-        except LinkError:
-            raise
-        except DriverError as error:
-            return Bad(str(error))
+        """Read and post the outputs of every board that answers."""
+        for board in tuple(self._supply.units):
+            posted = False
+            while not posted:
+                if not self.online:  # it was silent and answers again
+                    self._unread.update(self._supply.units)
+                anew = board in self._unread
+                read = await self._polls.outputs(board, everything=anew)
+                if isinstance(read, Bad):
+                    self._board_lost(board, read.reason)
+                    break
+                for channel in read.tripped:
+                    self._tripped(channel)
+                posted = anew or self.online  # else it was lost while this was read: everything again
+                if posted:
+                    self._unread.discard(board)
+                    self.post(read.time_ns, (self._standing(board) if anew else {}) | read.values)
+        if not self._supply.units:
+            raise LinkError(f"{self.settings.link}: no board answers")
 
     # Identity and shape
 
@@ -256,9 +172,8 @@ class HV(Device):
         self.reshape(to_plain(boards))
         self._shown.clear()
         self._build(boards)
-        for board, unit in units.items():
+        for board in units:
             self._orders.take_spans(board)
-            self._news |= identity_values(self.settings.head(board), _shape_of(unit), self._before.get(board))
         for board in self.settings.boards:
             if board not in units:
                 self._board_lost(board, f"{self.settings.link}: board {board} does not answer")
@@ -285,12 +200,19 @@ class HV(Device):
             for name in self._signals:
                 if name.startswith(channel.place):
                     self._places[name] = (board, number, name.removeprefix(channel.place))
-        own = [channel.own() for channel in self._channels.values()]
-        self._server.post(
-            self.prefix,
-            time.time_ns(),
-            {name: value for told in own for name, value in told.items()} | {"READONLY": self.readonly, "ALLOFF": 0},
-        )
+        told = [self._standing(board.board) for board in boards]
+        self._server.post(self.prefix, time.time_ns(), {name: value for each in told for name, value in each.items()})
+
+    def _standing(self, board: int) -> dict[str, Any]:
+        """Give what is told once a session: who the board is, and what is ours and not the unit's."""
+        told: dict[str, Any] = {"READONLY": self.readonly, "ALLOFF": 0}
+        for (of, _), channel in self._channels.items():
+            if of == board:
+                told |= channel.own()
+        if board in self._supply.units:
+            unit = _shape_of(self._supply.units[board])
+            told |= identity_values(self.settings.head(board), unit, self._before.get(board))
+        return told
 
     def _show_limits(self) -> None:
         """Have DRVL and DRVH say what may be put now: MAXV and the experts' ceilings move it."""
@@ -335,7 +257,7 @@ class HV(Device):
     def _tripped(self, channel: ChannelState) -> None:
         trip = channel.latch.trip
         log.error("%s has tripped: %s", channel.place[:-1], trip.cause if trip else "")
-        self._busy_until = time.monotonic() + BUSY
+        self._polls.hurry()
         self._remember()
 
     # What protects
@@ -371,8 +293,7 @@ class HV(Device):
         try:
             await self._unasked.carry_out(what, by)
         finally:
-            self._busy_until = time.monotonic() + BUSY
-            self._wake.set()
+            self._polls.hurry()
 
     def _bar(self) -> None:
         """Have puts know what the interlocks refuse."""
@@ -381,7 +302,7 @@ class HV(Device):
 
     def _overtake(self, place: str) -> None:
         """Have puts that wait for their turn refused: the channel is being switched off."""
-        self._offs[place] = self._offs.get(place, 0) + 1
+        self._off_at[place] = time.monotonic()
 
     def _note(self, name: str, value: Any, old: Any, by: str, reason: str) -> None:
         self.note_unasked(name, value, by, reason, old=old)
@@ -397,8 +318,6 @@ class HV(Device):
 
     async def in_turn(self, signal: Signal, value: Any, by: str) -> Any:
         """Puts are serial, but switching off waits for none; what waited for its turn meanwhile is refused."""
-        if signal.name == "ENABLE":
-            return await super().in_turn(signal, value, by)
         if signal.name == WATCHDOG:
             return value  # our own, whether the unit answers or not; so are the interlocks
         if signal.name in self._own_puts:
@@ -406,13 +325,16 @@ class HV(Device):
         place = self._place(signal.name)
         if self.urgent(signal, value):
             self._overtake(place)
+            if self._supply.is_open and self._enabled.is_set():  # also to a unit that is late and counts as lost
+                return await self.put(signal, value, by)
+            return await self.carry_out(signal, value, by)
+        if signal.name == "ENABLE":
             return await super().in_turn(signal, value, by)
-        asked = self._offs.get(place), self._offs.get("")
-        session = self._session
+        asked = ASKED.get(time.monotonic())
         async with self._putting:
-            if asked != (self._offs.get(place), self._offs.get("")):
+            if max(self._off_at.get(place, 0.0), self._off_at.get("", 0.0)) >= asked:
                 raise Refused("switched off while this put waited for its turn; put it again if it is still wanted")
-            if session is not self._session:
+            if self._session_at >= asked:
                 raise Refused("the unit was lost while this put waited; put it again if it is still wanted")
             return await self.carry_out(signal, value, by)
 
@@ -439,8 +361,7 @@ class HV(Device):
             return await self._send(board, number, name, value)
         finally:
             self._show_limits()
-            self._busy_until = time.monotonic() + BUSY
-            self._wake.set()
+            self._polls.hurry()
 
     async def _send(self, board: int, number: int | None, name: str, value: Any) -> Any:
         if name == "ALLOFF":
@@ -471,12 +392,9 @@ class HV(Device):
 
     def _news_at_once(self, told: dict[str, Any]) -> None:
         """Post what the unit has just confirmed. Columns of the row wait for the next reading."""
+        self._polls.forget(told)
         columns = {name for name, signal in self._signals.items() if signal.row}
         self.post(time.time_ns(), {name: value for name, value in told.items() if name not in columns})
-
-
-def _one(read: tuple[Any, ...] | Bad, number: int) -> Any:
-    return read if isinstance(read, Bad) else read[number]
 
 
 def _shape_of(unit: Unit) -> BoardShape:

@@ -67,6 +67,8 @@ class Unasked:
             DriverError: something is not confirmed; the text says what. LinkError: the unit is lost.
         """
         keys = {channel.place: key for key, channel in self._channels.items()}
+        if not keys:
+            raise DeviceError("the unit has not told its channels yet")
         places = what["channels"] or list(keys)
         if missing := [place[:-1] for place in places if place not in keys]:
             raise DeviceError(f"the unit has no {', '.join(missing)}")

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from iocs.signals import Catalogue
 from tests.hv_lab import HvLab
 from tests.processes import free_port, wait_for
 from tests.thermostat_lab import COMM, INVALID, MAJOR, NO_ALARM
@@ -119,6 +120,9 @@ def test_a_dead_unit_is_invalid_within_two_polls_keeps_its_values_and_heals(lab)
     lab.say(mute=False)
     lab.online()
     assert well(lab, "CH1:VMON")["value"] == 50.0 and lab.hv("CH1:VSET") == 50.0
+    for signal in Catalogue.from_json(lab.hv("PVS")).signals:
+        if not signal.name.endswith(("IMONL", "IHIST")):
+            assert lab.read(f"HV:{signal.name}")["severity"] == NO_ALARM, signal.name
     assert lab.hv("RECONNECTS") >= 1 and lab.requests() == []
 
 

@@ -241,3 +241,37 @@ def test_what_waited_for_its_turn_when_an_off_came_does_not_switch_on_after_it(l
     assert set_rate is all_off is None
     assert isinstance(on, PermissionError) and "switched off while this put waited for its turn" in str(on)
     assert "CH:0,PAR:ON" not in lab.requests() and "CH:4,PAR:OFF" in lab.requests()
+
+
+@pytest.mark.parametrize("off", [("CH0:ON", "Off"), ("ALLOFF", "Do")])
+def test_off_overtakes_a_queue_of_ons_and_none_of_them_comes_after_it(lab, off):
+    start(lab, "lost_after = 3\n")
+    lab.say(slow=0.05)
+
+    async def queue():
+        async with pvs(int(lab.environment["EPICS_CA_SERVER_PORT"]), f"{lab.prefix}HV:") as seen:
+            for name in ("CH0:ON", "CH0:VSET", off[0]):
+                await seen.client.get(f"{seen.prefix}{name}")
+            puts = [("CH0:VSET", 10.0), *[("CH0:ON", "On")] * 10, off]
+            tasks = [asyncio.create_task(seen.client.put(f"{seen.prefix}{n}", v, 60)) for n, v in puts]
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = asyncio.run(queue())
+    sent = lab.requests()
+    assert answers[-1] is None and all(isinstance(answer, PermissionError) for answer in answers[1:-1]), answers
+    assert sent[0].endswith("OFF") and not any(text.endswith("PAR:ON") for text in sent), sent
+
+
+def test_experts_alone_change_what_protects_the_detector(lab):
+    lab.site(CHANNEL, rest='[access]\noperator = ["127.0.0.1"]\n')
+    lab.supply("--speed", "20")
+    lab.ioc()
+    lab.online()
+    for name in ("MAXV", "RUP", "RDW", "TRIP", "PDWN", "IMRANGE", "VSOFTMAX", "ISOFTMAX"):
+        assert not lab.read(f"HV:CH0:{name}")["write"], name
+    assert not lab.read("HV:READONLY")["write"]
+    lab.put("CH0:VSET", 10)
+    lab.put("CH0:ISET", 10)
+    lab.put("CH0:ON", 1)
+    lab.put("ALLOFF", 1)
+    assert [text.split("PAR:")[1] for text in lab.requests()] == ["VSET,VAL:10.0", "ISET,VAL:10.00", "ON", "OFF"]

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ MOST_KEPT = 1 << 24  # bytes of them; one form is kept however large it is
 
 # (name of the PV, value, who) -> nothing, or Refused
 Put = Callable[[str, Any, str], Awaitable[None]]
+ASKED: ContextVar[float] = ContextVar("asked")  # when the put that is being carried out came (time.monotonic)
 # (name of the PV, value) -> whether a put of it waits for no other one
 Urgent = Callable[[str, Any], bool]
 # (name of the PV or field, value if it was understood, who, why)

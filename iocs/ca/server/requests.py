@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from iocs.ca.server import encoding, wire
 from iocs.ca.server.channel import READ, WRITE, Channel, Subscription
 from iocs.ca.server.fields import record_type
+from iocs.ca.server.pv import ASKED
 from iocs.ca.server.wire import Request
 from iocs.signals import Refused, label
 
@@ -206,6 +207,7 @@ async def _put(circuit: "Circuit", channel: Channel, request: Request, size: int
     """Carry out a put in a task of its own, so that no other client waits; it goes on if this client leaves."""
     pv, value, reason = channel.pv, None, ""
     old = pv.value
+    ASKED.set(time.monotonic())
     try:
         value = pv.understood(request.dtype, request.elements, request.body)
         if pv.put is not None and pv.urgent is not None and pv.urgent(pv.name, value):
