@@ -5,6 +5,7 @@ import threading
 import time
 from bisect import bisect
 from itertools import pairwise
+from pathlib import Path
 
 TICK = 0.005
 
@@ -12,13 +13,15 @@ TICK = 0.005
 class LoopLag:
     """Within `async with`: watch the loop. `longest` is then the longest time (s) for which the loop alone stood still.
 
-    A thread ticks beside the loop. Where it stood still too, the machine was busy, and the loop is not to blame.
+    A thread ticks beside the loop. Where it stood still too, the machine was busy, and the loop is not to blame; nor is
+    it for the time that its own thread was ready to run and got no processor (Linux, schedstat of proc(5)).
     """
 
     def __init__(self):
         self.longest = 0.0
         self._thread_ticks = []
         self._loop_ticks = []
+        self._waited = []  # s for which the loop's thread had waited for a processor, at each of its ticks
         self._ended = threading.Event()
 
     async def __aenter__(self):
@@ -30,15 +33,20 @@ class LoopLag:
 
     async def __aexit__(self, *exception):
         await asyncio.sleep(0)
-        self._loop_ticks.append(time.monotonic())
+        self._note()
         self._task.cancel()
         self._ended.set()
         self._thread.join()
-        for earlier, later in pairwise(self._loop_ticks):
+        waits = [after - before for before, after in pairwise(self._waited)]
+        for (earlier, later), waited in zip(pairwise(self._loop_ticks), waits, strict=True):
             ticks = self._thread_ticks[bisect(self._thread_ticks, earlier) : bisect(self._thread_ticks, later)]
             within = [earlier, *ticks, later]
             busy = sum(gap - 2 * TICK for a, b in pairwise(within) if (gap := b - a) > 2 * TICK)
-            self.longest = max(self.longest, later - earlier - busy)
+            self.longest = max(self.longest, later - earlier - max(busy, waited))
+
+    def _note(self):
+        self._loop_ticks.append(time.monotonic())
+        self._waited.append(int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9)
 
     def _tick_in_thread(self):
         while not self._ended.wait(TICK):
@@ -46,5 +54,5 @@ class LoopLag:
 
     async def _tick_in_loop(self):
         while True:
-            self._loop_ticks.append(time.monotonic())
+            self._note()
             await asyncio.sleep(TICK)
