@@ -44,7 +44,14 @@ def choose(site: config.Site, only: Sequence[str], without: Sequence[str]) -> li
     return chosen
 
 
-async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool, tell: Callable[[str], None]) -> None:
+async def run(
+    site: config.Site,
+    devices: Sequence[config.Device],
+    *,
+    sim: bool,
+    tell: Callable[[str], None],
+    port: int | None = None,
+) -> None:
     """Serve the devices until SIGINT or SIGTERM; SIGHUP reads the rules of `[access]` again.
 
     Args:
@@ -52,6 +59,7 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
         devices: those of it that this process runs.
         sim: run each device on its simulator.
         tell: called with the lines for people once everything is served.
+        port: TCP port to serve on and no other; None: the usual one if it is free, else any.
 
     Raises:
         StartError: something stands in the way; no box has been touched.
@@ -74,7 +82,9 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
             prefix = await _statistics_prefix(searching, site, devices)
         about = About(prefix, sim, site.about.engineer, site.about.location)
         async with Client() as client:
-            server = Server(site.access.interfaces, access=access, put_log=put_log, limits=_limits(site.access))
+            server = Server(
+                site.access.interfaces, access=access, put_log=put_log, limits=_limits(site.access), port=port
+            )
             statistics = held.enter_context(closing(Statistics(server, about, access, put_log)))
             statistics.serve()
             built = []
