@@ -46,11 +46,15 @@ def pmu_page() -> str:
 
 def hv_page() -> str:
     """PVs of a high-voltage supply, with the limits of a simulated one."""
-    settings = HvSettings.model_validate({"name": "HV", "type": "hv", "link": "tcp://192.168.0.10"})
+    interlock = {"name": "gas", "pv": "LAB:GAS:HUMIDITY", "high": 5.0}
+    given = {"name": "HV", "type": "hv", "link": "tcp://192.168.0.10", "interlock": [interlock], "watchdog": {}}
+    settings = HvSettings.model_validate(given)
     spans = {name: Range(LIMITS[low], LIMITS[high], FORMATS[name][1]) for name, (low, high) in BOUNDS.items()}
     board = BoardShape(0, "R1470ET", "174", "1.08", (spans,) * 4)
     own = HV.signals(settings, to_plain((board,)))
-    groups = {group: [signal for signal in own if signal.group == group] for group in ("CH0", "Supply", "Line")}
+    headings = ("CH0", "Supply", "Line", "Interlocks")
+    groups = {group: [signal for signal in own if signal.group == group] for group in headings}
+    groups["Interlocks"] = [signal for signal in groups["Interlocks"] if not signal.name.startswith("ILK2")]
     parts = [
         NOTE + "# PVs of a high-voltage supply\n",
         "Names stand after the site's prefix and the device's name: `LAB:HV:CH0:VSET`. With several boards on one line",
@@ -66,6 +70,10 @@ def hv_page() -> str:
         "The bits of ALARM are those of boards with up to four channels; of larger ones their layout is not known.\n",
         "## The line\n",
         table(groups["Line"]),
+        "## Interlocks\n",
+        "`ILK1:`, `ILK2:` ... in the order of the site file, the [watchdog](../how-to/interlocks.md) last; here one that is",
+        "called gas. `WATCHDOG` is there where the site file has a `[device.watchdog]` without a PV of its own.\n",
+        table(groups["Interlocks"]),
         "## What every device has\n",
         table(list(COMMON)),
         "`ROW` holds the columns marked so, every reading: see [explanation](../explanation/truth.md).\n",
@@ -107,7 +115,9 @@ def site_page() -> str:
     parts.append("One TOML file; unknown keys are refused. Relative paths count from its folder.\n")
     places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive.csv]", "CsvTable")]
     places += [(f'[[device]] with type = "{name}"', f"device.{name}") for name in sorted(config.installed_kinds())]
-    places += [('alarms."NAME" of a device', "AlarmTable")]
+    places += [('alarms."NAME" of a device', "AlarmTable"), ("[device.channel.N]` of `hv", "ChannelTable")]
+    places += [("[device.channel.N.expect]` of `hv", "ExpectTable"), ("[[device.interlock]]` of `hv", "InterlockTable")]
+    places += [("[device.watchdog]` of `hv", "WatchdogTable")]
     places += [("[device.channel.N] of a supply", "ChannelTable"), ("[device.channel.N.expect]", "ExpectTable")]
     for heading, name in places:
         parts += [f"## `{heading}`\n", keys(definitions[name])]

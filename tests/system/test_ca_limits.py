@@ -3,11 +3,9 @@
 import asyncio
 import gc
 import os
-import socket
-import struct
+import re
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -15,37 +13,13 @@ import pytest
 
 from iocs.ca.server import Limits
 from iocs.signals import readback, setpoint
-from tests.ca import DOUBLE, HEADER, TIME_DOUBLE, House, Raw, house, number, until
+from tests.house import House, house, until
+from tests.raw_ca import NORMAL, PUTFAIL, VERSION, Command, RawClient, Type, get, put, unsubscribe
+from tests.thermostat_lab import Lab
 
-NORMAL, PUTFAIL = 1, 160
-VERSION = HEADER.pack(0, 0, 0, 13, 0, 0)
-X, VSET = readback("X"), setpoint("VSET")
+X = readback("X")
 ROW = readback("ROW", count=4096, queued=True)
 MIB = 1 << 20
-
-
-@asynccontextmanager
-async def client(it: House, *, address: str = "127.0.0.1", stuck: bool = False) -> AsyncIterator[Raw]:
-    """A client from an address of this host; a stuck one is read only when the test does."""
-    sock = socket.socket()
-    if stuck:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.bind((address, 0))
-    sock.connect(("127.0.0.1", it.server.port))
-    sock.setblocking(False)
-    reader, writer = await asyncio.open_connection(sock=sock, limit=4096 if stuck else 1 << 24)
-    raw = Raw(reader, writer)
-    raw.writer.write(VERSION)
-    try:
-        yield raw
-    finally:
-        writer.transport.abort()
-
-
-def ask(raw: Raw, command: int, dtype: int, count: int, sid: int, number: int, body: bytes = b"") -> None:
-    """Say a request in its long form, which holds any count."""
-    head = struct.pack(">HHHHIIII", command, 0xFFFF, dtype, 0, sid, number, len(body), count)
-    raw.writer.write(head + body)
 
 
 def memory() -> int:
@@ -59,17 +33,17 @@ def test_one_address_cannot_take_all_connections(monkeypatch):
         limits = Limits(circuits=12, share=8)
         async with house(monkeypatch, [X], limits=limits) as it, AsyncExitStack() as stack:
             it.post(X=1.0)
-            greedy = [await stack.enter_async_context(client(it, address="127.0.0.9")) for _ in range(20)]
+            greedy = [await stack.enter_async_context(it.raw(address="127.0.0.9", greet=False)) for _ in range(20)]
             await until(lambda: it.server.counts.refused == 12, "refusals")
             assert len(it.server.clients()) == 8
-            others = [await stack.enter_async_context(client(it)) for _ in range(4)]
+            others = [await stack.enter_async_context(it.raw()) for _ in range(4)]
             for raw in others:
                 assert await raw.create(it.prefix + "X")
-            async with client(it, address="127.0.0.10") as late:
+            async with it.raw(address="127.0.0.10", greet=False) as late:
                 assert await late.closed()  # all are taken, now by two addresses
-            greedy[0].writer.transport.abort()
+            greedy[0].client.vanish()
             await until(lambda: len(it.server.clients()) < 12, "end of a connection")
-            async with client(it, address="127.0.0.10") as late:
+            async with it.raw(address="127.0.0.10") as late:
                 assert await late.create(it.prefix + "X")
 
     asyncio.run(story())
@@ -83,7 +57,7 @@ def test_a_connection_that_does_not_greet_is_closed_and_counted(monkeypatch, cap
             sid = await good.create(it.prefix + "X")
             async with it.raw(greet=False) as silent:
                 began = time.monotonic()
-                silent.writer.write(said)
+                silent.send(said)
                 assert await silent.closed()
                 assert time.monotonic() - began >= 0.29
             assert it.server.counts.malformed == 1
@@ -93,6 +67,16 @@ def test_a_connection_that_does_not_greet_is_closed_and_counted(monkeypatch, cap
             assert len(it.server.clients()) == 1
 
     asyncio.run(story())
+
+
+def test_the_site_file_says_how_much(tmp_path):
+    with Lab(tmp_path) as lab, ExitStack() as stack:
+        lab.site(rest="[access]\nmax_clients = 5\ngreeting_seconds = 0.5\n")
+        port = int(re.search(r"port (\d+)", lab.ioc().line("serving"))[1])
+        clients = [stack.enter_context(RawClient(port, address="127.0.0.9", greet=False)) for _ in range(4)]
+        assert all(client.closed() for client in clients)  # two of them at once, as half of five are two
+        lab.wait("IOC:TURNED_AWAY", 2)
+        lab.wait("IOC:CLOSED", 2)
 
 
 LIBCA_IDLE = """
@@ -118,11 +102,11 @@ def test_libca_greets_in_time(monkeypatch):
 def test_many_counts_of_an_array_cost_a_stuck_client_nothing(monkeypatch):
     async def story():
         count = 100_000
-        async with house(monkeypatch, [readback("W", count=count), X]) as it, client(it, stuck=True) as bad:
+        async with house(monkeypatch, [readback("W", count=count), X]) as it, it.raw(receive_buffer=4096) as bad:
             it.post(W=np.zeros(count), X=0.0)
             sid = await bad.create(it.prefix + "W")
             for place in range(300):
-                ask(bad, 1, TIME_DOUBLE, count - place, sid, place, bytes(12) + b"\0\1\0\0")
+                bad.subscribe(sid, place, count=count - place)
             await until(lambda: it.server.counts.subscriptions == 300, "subscriptions")
             before = memory()
             for step in range(20):
@@ -133,8 +117,8 @@ def test_many_counts_of_an_array_cost_a_stuck_client_nothing(monkeypatch):
             assert stuck.backlog >= 298 and stuck.dropped > 5000
             last: dict[int, float] = {}
             while set(last.values()) != {19.0} or len(last) < 300:  # and none of them misses the newest
-                event = await bad.until(1)
-                last[event.second] = number(event)
+                event = await bad.until(Command.EVENT_ADD)
+                last[event.second] = event.double
 
     asyncio.run(story())
 
@@ -143,10 +127,10 @@ def test_queues_of_all_clients_have_one_budget_and_the_longest_pays(monkeypatch)
     async def story():
         limits = Limits(memory=4 * MIB)
         async with house(monkeypatch, [ROW], limits=limits) as it, it.raw() as good, AsyncExitStack() as stack:
-            bad = [await stack.enter_async_context(client(it, stuck=True)) for _ in range(4)]
+            bad = [await stack.enter_async_context(it.raw(receive_buffer=4096)) for _ in range(4)]
             for raw in (good, *bad):
                 raw.subscribe(await raw.create(it.prefix + "ROW"), 1)
-                await raw.until(1)
+                await raw.until(Command.EVENT_ADD)
             before, seen, steps = memory(), 0, 1600
             for step in range(steps):
                 it.post(ROW=np.full(500, float(step)))  # 6 MB
@@ -157,9 +141,9 @@ def test_queues_of_all_clients_have_one_budget_and_the_longest_pays(monkeypatch)
             assert memory() - before < 30_000_000
             seen += len(await good.events())
             assert seen == steps  # who reads pays nothing
-            values = [number(await bad[0].until(1))]
+            values = [(await bad[0].until(Command.EVENT_ADD)).double]
             while values[-1] != steps - 1:
-                values.append(number(await bad[0].until(1)))
+                values.append((await bad[0].until(Command.EVENT_ADD)).double)
             assert values == sorted(set(values))
             # what its queue gave up was counted
             assert it.server.counts.dropped >= steps - len(values)
@@ -175,20 +159,20 @@ def test_who_makes_the_server_hold_most_is_cut_off_and_others_stay(monkeypatch, 
         async with house(monkeypatch, signals, limits=Limits(memory=8 * MIB)) as it, AsyncExitStack() as stack:
             good = await stack.enter_async_context(it.raw())
             it.post(W=np.arange(float(count)), X=1.0)
-            alike = [await stack.enter_async_context(client(it, stuck=True)) for _ in range(12)]
+            alike = [await stack.enter_async_context(it.raw(receive_buffer=4096)) for _ in range(12)]
             for raw in alike:
                 raw.subscribe(await raw.create(it.prefix + "W"), 1)
             await until(lambda: it.server.counts.updates == 12, "first events")
             await asyncio.sleep(1)
             assert len(it.server.clients()) == 13  # they wait for the same bytes, which are there once
             for place, raw in enumerate(alike):  # each for others now: 1 MiB a client
-                ask(raw, 15, DOUBLE, count - 100 * place - 1, 1, 7)
+                raw.send(get(1, 7, Type.DOUBLE, count - 100 * place - 1))
             await until(lambda: len(it.server.clients()) < 13, "end of the greediest")
             await asyncio.sleep(1)
             assert 3 <= len(it.server.clients()) < 13
             assert it.server.counts.refused == 13 - len(it.server.clients())
             assert "more than there is for all clients" in caplog.text
-            assert number(await good.get(await good.create(it.prefix + "X"), 20)) == 1.0
+            assert (await good.get(await good.create(it.prefix + "X"), Type.TIME_DOUBLE)).double == 1.0
 
     asyncio.run(story())
 
@@ -215,11 +199,11 @@ def test_a_client_whose_device_hangs_is_read_and_its_further_puts_are_refused(mo
                 x, sid = await raw.create(it.prefix + "X", 1), await raw.create(it.prefix + "HUNG", 2)
                 raw.subscribe(x, 1)
                 for place in range(1000):
-                    raw.send(19, struct.pack(">d", place), DOUBLE, 1, sid, place)
-                status, reason = await raw.put(sid, struct.pack(">d", -1))
+                    raw.send(put(sid, place, ioid=place))
+                status, reason = await raw.put(sid, -1.0)
                 assert status == PUTFAIL and "1000 puts of this client wait already" in reason
                 await raw.get(x)
-                raw.send(2, b"", 20, 0, x, 1)
+                raw.send(unsubscribe(x, 1))
                 await raw.synchronise()
                 it.post(X=2.0)
                 assert await raw.events() == []
@@ -241,21 +225,21 @@ def test_puts_that_wait_have_one_budget(monkeypatch):
                 sid, other = await greedy.create(it.prefix + "WAVE"), await modest.create(it.prefix + "WAVE")
                 before = memory()
                 body = np.zeros(1 << 17, ">f8").tobytes()
-                for place in range(100):
-                    greedy.send(19, body, DOUBLE, 1 << 17, sid, place)
-                    await greedy.writer.drain()
-                refused = [(await greedy.until(19)).first for _ in range(100 - 15)]
+                for _ in range(100):
+                    await greedy.begin_put(sid, body, count=1 << 17)
+                refused = [(await greedy.until(Command.WRITE_NOTIFY)).first for _ in range(100 - 15)]
                 assert set(refused) == {PUTFAIL}
-                words = [each.body[16:].split(b"\0")[0].decode() for each in greedy.seen if each.command == 11]
+                words = [
+                    each.body[16:].split(b"\0")[0].decode() for each in greedy.seen if each.command == Command.ERROR
+                ]
                 assert "there are 16777216 for all clients" in words[0]
                 assert memory() - before < 60 * MIB
                 # whoever has less than an equal share is not shut out
-                modest.send(19, body, DOUBLE, 1 << 17, other, 1)
-                modest.send(19, struct.pack(">d", 5.0), DOUBLE, 1, other, 2)
+                puts = [await modest.begin_put(other, body, count=1 << 17), await modest.begin_put(other, 5.0)]
                 await modest.synchronise()
                 assert it.server.counts.refused_puts == 85
                 hung.released.set()
-                assert [(await modest.until(19)).first for _ in range(2)] == [NORMAL, NORMAL]
+                assert [await modest.put_status(ioid) for ioid in puts] == [NORMAL, NORMAL]
                 assert hung.done[-1] == 5.0
 
     asyncio.run(story())

@@ -6,7 +6,8 @@ import struct
 import pytest
 
 from iocs.signals import Alarms, Bad, Direction, Kind, Level, Severity, Signal, Status, readback, setpoint
-from tests.ca import CTRL_DOUBLE, LOG, PROPERTY, TIME_DOUBLE, VALUE, Message, house, number, until
+from tests.house import house, until
+from tests.raw_ca import DBE_LOG, DBE_PROPERTY, DBE_VALUE, Message, Type
 
 X = readback("X", "V", alarms=Alarms(high=10.0))
 VSET = setpoint("VSET", "V", limits=(0, 3000), precision=1, doc="Voltage target")
@@ -29,7 +30,7 @@ def test_fields_that_change_send_events_when_they_do(monkeypatch):
     async def story():
         async with house(monkeypatch, [X, TRACE, TEXT]) as it, it.raw() as raw:
             names = ("X.VAL", "X.TIME", "X.STAT", "X.SEVR", "X.UDF", "TRACE.NORD", "TEXT.NORD", "X.EGU")
-            types = dict(zip(names, (TIME_DOUBLE, 0, 0, 17, 19, 19, 19, 0), strict=True))
+            types = dict(zip(names, (Type.TIME_DOUBLE, 0, 0, 17, 19, 19, 19, 0), strict=True))
             for place, name in enumerate(names):
                 raw.subscribe(await raw.create(it.prefix + name, place), place, dtype=types[name])
             assert len(await raw.events()) == len(names)
@@ -83,12 +84,12 @@ def test_metadata_change_in_place(monkeypatch):
         async with house(monkeypatch, [VSET, MODE]) as it, it.raw() as raw:
             it.post(VSET=100.0, MODE=1)
             vset, mode = await raw.create(it.prefix + "VSET", 1), await raw.create(it.prefix + "MODE", 2)
-            raw.subscribe(vset, 1, PROPERTY, CTRL_DOUBLE)
-            raw.subscribe(vset, 2, VALUE | LOG)
-            raw.subscribe(mode, 3, PROPERTY, 31)  # CTRL_ENUM
+            raw.subscribe(vset, 1, DBE_PROPERTY, Type.CTRL_DOUBLE)
+            raw.subscribe(vset, 2, DBE_VALUE | DBE_LOG)
+            raw.subscribe(mode, 3, DBE_PROPERTY, 31)  # CTRL_ENUM
             for place, field in enumerate(("DRVH", "HIHI", "EGU", "DESC"), 4):
                 name = f"{it.prefix}VSET.{field}"
-                raw.subscribe(await raw.create(name, place), place, dtype=TIME_DOUBLE if place < 6 else 0)
+                raw.subscribe(await raw.create(name, place), place, dtype=Type.TIME_DOUBLE if place < 6 else 0)
             await raw.events()
             narrow = setpoint(
                 "VSET",
@@ -107,13 +108,13 @@ def test_metadata_change_in_place(monkeypatch):
             assert (status, severity, precision, unit.rstrip(b"\0"), value) == (0, 0, 3, b"kV", 100.0)
             assert limits[:3] == [2500, 0, 2400] and limits[6:] == [2500, 0]
             assert events[3].body[6:].startswith(b"Aus\0") and struct.unpack_from(">H", events[3].body, 4) == (4,)
-            assert (number(events[4]), number(events[5])) == (2500, 2400)
+            assert (events[4].double, events[5].double) == (2500, 2400)
             assert (text(events[6]), text(events[7])) == ("kV", "Narrower")
             # it stays the same PV: the channel lives, what is put goes on, alarms and deadbands are the new ones
             it.post(VSET=104.0)
             it.post(VSET=2450.0)
             (event,) = (event for event in await raw.events() if event.second == 2)
-            assert number(event) == 2450 and struct.unpack_from(">HH", event.body) == (Status.HIHI, Severity.MAJOR)
+            assert event.double == 2450 and struct.unpack_from(">HH", event.body) == (Status.HIHI, Severity.MAJOR)
             assert struct.unpack(">d", (await raw.get(vset)).body) == (2450,)
 
     asyncio.run(story())

@@ -16,10 +16,10 @@ from iocs.config import DeviceSettings
 from iocs.device import Device, Place
 from iocs.signals import readback, setpoint
 from iocs.state import open_state
-from tests.ca import DOUBLE, HEADER, STRING, House, Raw
+from tests.house import Beside, House
 from tests.processes import ca_environment, free_port, random_prefix
-
-NORMAL, PUTFAIL, NOWTACCESS = 1, 160, 376
+from tests.raw_ca import NORMAL, NOWTACCESS, PUTFAIL, Command, Type
+from tests.raw_ca import put as put_of
 
 
 class Supply(Device):
@@ -78,16 +78,16 @@ def double(*values: float) -> bytes:
 
 
 REFUSALS = {  # name, body, DBR type, count: what LASTREJECT says
-    "beyond the limits": ("VSET", double(3001), DOUBLE, 1, "VSET = 3001.0: 3001 V is beyond the limits"),
-    "NaN": ("VSET", double(float("nan")), DOUBLE, 1, "VSET = nan: nan is not a value that can be set"),
-    "text": ("VSET", b"much\0", STRING, 1, "VSET = much: 'much' is not a number"),
-    "too many": ("VSET", double(1, 2, 3), DOUBLE, 3, "VSET = [1.0, 2.0, 3.0]: one value is needed"),
-    "far too many": ("WAVE", bytes(80_000), DOUBLE, 10_000, "WAVE: 10000 elements are given, at most 10 fit"),
-    "none": ("VSET", b"", DOUBLE, 0, "VSET = []: 0 elements are given, at most 1 fit"),
+    "beyond the limits": ("VSET", double(3001), Type.DOUBLE, 1, "VSET = 3001.0: 3001 V is beyond the limits"),
+    "NaN": ("VSET", double(float("nan")), Type.DOUBLE, 1, "VSET = nan: nan is not a value that can be set"),
+    "text": ("VSET", b"much\0", Type.STRING, 1, "VSET = much: 'much' is not a number"),
+    "too many": ("VSET", double(1, 2, 3), Type.DOUBLE, 3, "VSET = [1.0, 2.0, 3.0]: one value is needed"),
+    "far too many": ("WAVE", bytes(80_000), Type.DOUBLE, 10_000, "WAVE: 10000 elements are given, at most 10 fit"),
+    "none": ("VSET", b"", Type.DOUBLE, 0, "VSET = []: 0 elements are given, at most 1 fit"),
     "no value": ("VSET", double(1), 34, 1, "VSET: DBR type 34 cannot be put"),
-    "a field": ("VSET.HIHI", double(5), DOUBLE, 1, "VSET.HIHI = 5.0: "),
-    "a field's words": ("VSET.DESC", b"x\0", STRING, 1, "set it in the site file"),
-    "a readback": ("VMON", double(5), DOUBLE, 1, "VMON = 5.0: "),
+    "a field": ("VSET.HIHI", double(5), Type.DOUBLE, 1, "VSET.HIHI = 5.0: "),
+    "a field's words": ("VSET.DESC", b"x\0", Type.STRING, 1, "set it in the site file"),
+    "a readback": ("VMON", double(5), Type.DOUBLE, 1, "VMON = 5.0: "),
 }
 
 
@@ -123,11 +123,11 @@ def test_too_many_puts_that_wait_are_in_lastreject(monkeypatch, tmp_path):
             it.device.answers.clear()
             sid = await raw.create(it.prefix + "VSET")
             for value in (1.0, 2.0):
-                raw.send(19, double(value), DOUBLE, 1, sid, 1)
+                raw.send(put_of(sid, value, ioid=int(value)))
             status, _ = await raw.put(sid, double(3.0))
             assert status == PUTFAIL and it.rejected == "VSET = 3.0: 2 puts of this client wait already"
             it.device.answers.set()
-            assert [(await raw.until(19)).first for _ in range(2)] == [NORMAL, NORMAL]
+            assert [await raw.put_status(ioid) for ioid in (1, 2)] == [NORMAL, NORMAL]
             assert it.server.reading(f"{it.prefix}VSET").value == 2.0
 
     asyncio.run(story())
@@ -141,23 +141,21 @@ def test_a_flood_of_refusals_is_cheap(monkeypatch, tmp_path, caplog):
             sid, other = await bad.create(it.prefix + "VMON"), await good.create(it.prefix + "VMON")
             await good.synchronise()
             count = 20_000
-            puts = b"".join(HEADER.pack(4, 8, DOUBLE, 1, sid, n) + double(n) for n in range(count))
-            bad.writer.write(puts)
-            reading = asyncio.create_task(_drain(bad))
+            puts = b"".join(put_of(sid, n, ioid=n, command=Command.WRITE) for n in range(count))
+            flooding = asyncio.gather(asyncio.to_thread(bad.client.socket.sendall, puts), _answers(bad, count))
             slowest = 0.0
             while it.server.counts.refused_puts < count:
                 began = time.monotonic()
                 await good.get(other)
                 slowest = max(slowest, time.monotonic() - began)
-            reading.cancel()
+            await flooding
             assert it.rejected.startswith(f"VMON = {count - 1}.0: ")
             assert len(told) < count / 10  # of those of one turn only the last
             assert slowest < 2.0
             assert len([record for record in caplog.records if "refused" in record.message]) <= 40
 
-    async def _drain(raw: Raw):
-        while True:
-            await raw.reader.read(1 << 20)
+    async def _answers(bad: Beside, count: int) -> None:
+        await asyncio.to_thread(lambda: [bad.client.until(Command.ERROR) for _ in range(count)])
 
     asyncio.run(story())
 

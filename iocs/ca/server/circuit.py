@@ -180,9 +180,10 @@ class Circuit(Outgoing):
 
     def _requests(self, buffer: bytearray) -> int:
         """Go through the requests that lie in the buffer; gives how much of it is done with."""
-        done = min(self._skip, len(buffer))
+        end = len(buffer)
+        done = min(self._skip, end)
         self._skip -= done
-        while len(buffer) - done >= 16:
+        while end - done >= 16:
             if self._unread > self.limits.replies:
                 self.flush()
                 if self._must_wait() and self._transport:
@@ -191,19 +192,23 @@ class Circuit(Outgoing):
                     break
             command, size, dtype, count, first, second = wire.HEADER.unpack_from(buffer, done)
             body = done + 16
+            if command == wire.READ_NOTIFY and not size and first in self.channels:  # the short way of most
+                requests.read(self, command, dtype, count, first, second)
+                done = body
+                continue
             if size == 0xFFFF and count == 0:
-                if len(buffer) - done < 24:
+                if end - done < 24:
                     break
                 size, count = wire.LONG_SIZES.unpack_from(buffer, body)
                 body += 8
             request = wire.Request(command, dtype, count, first, second)
             if size > SMALL or command not in requests.HANDLERS or not self.greeted:
                 self._check(request, size)
-            if size > SMALL and requests.refused_early(self, request, size):
-                done = min(body + size, len(buffer))
-                self._skip = body + size - done
-                continue
-            if len(buffer) - body < size:
+                if size > SMALL and requests.refused_early(self, request, size):
+                    done = min(body + size, end)
+                    self._skip = body + size - done
+                    continue
+            if end - body < size:
                 break
             done = body + size
             if size:

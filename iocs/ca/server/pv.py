@@ -40,7 +40,7 @@ VALUE, LOG, ALARM, PROPERTY = 1, 2, 4, 8  # event masks (DBE_*)
 NATIVE = {Kind.FLOAT: DOUBLE, Kind.INT: LONG, Kind.ENUM: ENUM, Kind.STR: STRING, Kind.TEXT: CHAR}
 MOST_WAITING = 200  # puts to one PV; they are carried out though their clients have left
 MOST_FORMS = 8  # in which a value is kept encoded; clients may ask for any number
-MOST_KEPT = 1 << 24  # bytes of them; one form is kept however large it is
+MOST_KEPT = 1 << 22  # bytes of them; one form is kept however large it is
 
 # (name of the PV, value, who) -> nothing, or Refused
 Put = Callable[[str, Any, str], Awaitable[None]]

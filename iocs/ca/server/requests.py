@@ -108,24 +108,27 @@ def _unsubscribe(circuit: "Circuit", request: Request) -> None:
 
 
 def _read(circuit: "Circuit", request: Request) -> None:
+    read(circuit, *request[:5])
+
+
+def read(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, ioid: int) -> None:
     """Answer a get: at once, unless a put of the same channel is under way."""
-    channel = circuit.channel(request.first)
+    channel = circuit.channel(sid)
     if channel.puts:
-        circuit.context.server_tasks.create(_read_settled(circuit, channel, request))
+        circuit.context.server_tasks.create(_read_settled(circuit, channel, command, dtype, count, ioid))
     else:
-        _answer_read(circuit, channel, request)
+        _answer_read(circuit, channel, command, dtype, count, ioid)
 
 
-async def _read_settled(circuit: "Circuit", channel: Channel, request: Request) -> None:
+async def _read_settled(circuit: "Circuit", channel: Channel, *asked: int) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SETTLE):
             await channel.pv.settled()
     if circuit.connected and channel.sid in circuit.channels:
-        _answer_read(circuit, channel, request)
+        _answer_read(circuit, channel, *asked)
 
 
-def _answer_read(circuit: "Circuit", channel: Channel, request: Request) -> None:
-    command, dtype, count, _, ioid, _ = request
+def _answer_read(circuit: "Circuit", channel: Channel, command: int, dtype: int, count: int, ioid: int) -> None:
     pv = channel.pv
     if not channel.rights & READ:
         status, reason = wire.NO_READ, "read access denied"
@@ -146,7 +149,7 @@ def _answer_read(circuit: "Circuit", channel: Channel, request: Request) -> None
     if command == wire.READ_NOTIFY:
         circuit.say(wire.message(command, 0, dtype, 0, status, ioid))
     else:
-        circuit.error(request.head, channel.cid, status, reason)
+        circuit.error(Request(command, dtype, count, channel.sid, ioid).head, channel.cid, status, reason)
 
 
 def _special(channel: Channel, dtype: int) -> bytes:
