@@ -71,8 +71,8 @@ def hv_page() -> str:
         "## The line\n",
         table(groups["Line"]),
         "## Interlocks\n",
-        "`ILK1:`, `ILK2:` ... in the order of the site file, the [watchdog](../how-to/interlocks.md) last; here one that is",
-        "called gas. `WATCHDOG` is there where the site file has a `[device.watchdog]` without a PV of its own.\n",
+        "`ILK1:`, `ILK2:` ... in the order of the site file, the [watchdog](../how-to/interlocks.md) last; here one",
+        "that is called gas. `WATCHDOG` is there where the site file has a `[device.watchdog]` without a PV of its own.\n",
         table(groups["Interlocks"]),
         "## What every device has\n",
         table(list(COMMON)),
@@ -115,10 +115,9 @@ def site_page() -> str:
     parts.append("One TOML file; unknown keys are refused. Relative paths count from its folder.\n")
     places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive.csv]", "CsvTable")]
     places += [(f'[[device]] with type = "{name}"', f"device.{name}") for name in sorted(config.installed_kinds())]
-    places += [('alarms."NAME" of a device', "AlarmTable"), ("[device.channel.N]` of `hv", "ChannelTable")]
-    places += [("[device.channel.N.expect]` of `hv", "ExpectTable"), ("[[device.interlock]]` of `hv", "InterlockTable")]
-    places += [("[device.watchdog]` of `hv", "WatchdogTable")]
+    places += [('alarms."NAME" of a device', "AlarmTable")]
     places += [("[device.channel.N] of a supply", "ChannelTable"), ("[device.channel.N.expect]", "ExpectTable")]
+    places += [("[[device.interlock]] of a supply", "InterlockTable"), ("[device.watchdog]", "WatchdogTable")]
     for heading, name in places:
         parts += [f"## `{heading}`\n", keys(definitions[name])]
     return "\n".join(parts)
