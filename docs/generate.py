@@ -72,7 +72,7 @@ def hv_page() -> str:
         table(groups["Line"]),
         "## Interlocks\n",
         "`ILK1:`, `ILK2:` ... in the order of the site file, the [watchdog](../how-to/interlocks.md) last; here one",
-        "that is called gas. `WATCHDOG` is there where the site file has a `[device.watchdog]` without a PV of its own.\n",
+        "that is called gas. `WATCHDOG` is there if the site file has a `[device.watchdog]` without a PV of its own.\n",
         table(groups["Interlocks"]),
         "## What every device has\n",
         table(list(COMMON)),

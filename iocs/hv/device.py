@@ -23,6 +23,8 @@ from iocs.hv.expect import compare
 from iocs.hv.interlocks import WATCHDOG, Interlocks, own_signals
 from iocs.hv.polling import OF_CHANNELS, Polls
 from iocs.hv.puts import Puts, spans
+from iocs.hv.ramps import Ramps
+from iocs.hv.ramps import own_signals as ramp_signals
 from iocs.hv.settings import HvSettings
 from iocs.hv.shape import BoardShape, from_plain, to_plain
 from iocs.hv.unasked import Unasked, deed
@@ -45,7 +47,7 @@ class HV(Device):
     @staticmethod
     def signals(settings: HvSettings, shape: Any) -> list[Signal]:
         """What each channel has, each board, and the line."""
-        return declared.signals(settings, shape) + own_signals(settings)
+        return declared.signals(settings, shape) + own_signals(settings) + ramp_signals(settings)
 
     @staticmethod
     @contextmanager
@@ -83,7 +85,10 @@ class HV(Device):
         self._orders = Puts(self._supply, self._channels, self._news_at_once)
         self._before = {board.board: board for board in from_plain(self.shape)}
         self._build(from_plain(self.shape))
-        self._unasked = Unasked(self._orders, self._channels, self._putting, self._overtake, self._note)
+        shared = self._orders, self._channels, self._putting
+        self._ramps = Ramps(settings, self._supply, *shared, self._note, self._polls.hurry, place.server, self.prefix)
+        self._unasked = Unasked(self._orders, self._ramps, self._channels, self._putting, self._overtake, self._note)
+        self._ramp_puts = {signal.name for signal in ramp_signals(settings)}
         self._own_puts = {signal.name for signal in own_signals(settings)}
         self._interlocks = Interlocks(
             settings,
@@ -151,7 +156,8 @@ class HV(Device):
                 posted = anew or self.online  # else it was lost while this was read: everything again
                 if posted:
                     self._unread.discard(board)
-                    self.post(read.time_ns, (self._standing(board) if anew else {}) | read.values)
+                    values = read.values | self._ramps.apart(read.values)
+                    self.post(read.time_ns, (self._standing(board) if anew else {}) | values)
         if not self._supply.units:
             raise LinkError(f"{self.settings.link}: no board answers")
 
@@ -205,7 +211,7 @@ class HV(Device):
 
     def _standing(self, board: int) -> dict[str, Any]:
         """Give what is told once a session: who the board is, and what is ours and not the unit's."""
-        told: dict[str, Any] = {"READONLY": self.readonly, "ALLOFF": 0}
+        told: dict[str, Any] = {"READONLY": self.readonly, "ALLOFF": 0, "ALLSTANDBY": 0}
         for (of, _), channel in self._channels.items():
             if of == board:
                 told |= channel.own()
@@ -271,6 +277,7 @@ class HV(Device):
         dog = self._server.reading(f"{self.prefix}{WATCHDOG}")
         super().lost(reason, life=life)
         self._interlocks.tell(anew=True)
+        self._ramps.tell(anew=True)
         if dog is not None and dog.time_ns:
             self._server.post(self.prefix, dog.time_ns, {WATCHDOG: dog.value})
 
@@ -303,6 +310,7 @@ class HV(Device):
     def _overtake(self, place: str) -> None:
         """Have puts that wait for their turn refused: the channel is being switched off."""
         self._off_at[place] = time.monotonic()
+        self._ramps.abort("an OFF", place)
 
     def _note(self, name: str, value: Any, old: Any, by: str, reason: str) -> None:
         self.note_unasked(name, value, by, reason, old=old)
@@ -314,7 +322,9 @@ class HV(Device):
 
     def urgent(self, signal: Signal, value: Any) -> bool:
         """Switching off waits for no other put."""
-        return bool(value) if signal.name == "ALLOFF" else signal.name.endswith(":ON") and not value
+        if signal.name == "ALLOFF" or signal.name.endswith(":ABORT"):
+            return bool(value)
+        return signal.name.endswith(":ON") and not value
 
     async def in_turn(self, signal: Signal, value: Any, by: str) -> Any:
         """Puts are serial, but switching off waits for none; what waited for its turn meanwhile is refused."""
@@ -322,6 +332,8 @@ class HV(Device):
             return value  # our own, whether the unit answers or not; so are the interlocks
         if signal.name in self._own_puts:
             return self._interlocks.put(signal, value, by)
+        if signal.name in self._ramp_puts or signal.name == "ALLSTANDBY":
+            return await self.carry_out(signal, value, by)  # its steps take turns with other puts
         place = self._place(signal.name)
         if self.urgent(signal, value):
             self._overtake(place)
@@ -355,8 +367,17 @@ class HV(Device):
             self._remember()
             self._show_limits()
             return self._channels[board, number].soft(f"{name[0]}SET")
+        if signal.name in self._ramp_puts and not name.endswith(":GO"):
+            return await self._ramps.put(signal, value, by)
         if self.readonly:
             raise Refused("READONLY is set: nothing is written to the unit")
+        if signal.name in self._ramp_puts:
+            return await self._ramps.put(signal, value, by)
+        if name == "ALLSTANDBY":
+            await self._protect(deed(self.settings, "standby", []), f"ALLSTANDBY by {by}")
+            return 0
+        if (name == "VSET" or (name == "ON" and value)) and (head := self._ramps.ramping(self._place(signal.name))):
+            raise Refused(f"the channel is being ramped with its neighbours; put 1 to {head}ABORT first")
         try:
             return await self._send(board, number, name, value)
         finally:
@@ -386,6 +407,8 @@ class HV(Device):
     def _set_readonly(self, wanted: bool) -> bool:
         if self.settings.readonly and not wanted:
             raise Refused("the site file says readonly = true")
+        if wanted:
+            self._ramps.abort("READONLY")
         self.memory["readonly"] = wanted
         self.save()
         return wanted

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 PERIOD = 0.1  # s between two looks at the sources
 RETRY = 2.0  # s between two attempts at an action that the unit did not confirm
+FIRST = 3.0  # s for which all else waits when the unit has come back
 WATCHDOG = "WATCHDOG"  # the PV that a client keeps changing
 
 
@@ -185,9 +186,15 @@ class Interlocks:
     async def finish(self) -> None:
         """Carry out what has tripped and is not confirmed: before anything else when the unit has come back.
 
-        What the unit refuses is tried again later. It does not raise: a unit that is lost again is found to be soon.
+        What the unit refuses is tried again later, and what takes long goes on. It does not raise: a unit that is lost
+        again is found to be soon.
         """
-        await asyncio.gather(*(self._act(guard) for guard in self._guards if guard.it.state is State.ACTING))
+        guards = [guard for guard in self._guards if guard.it.state is State.ACTING]
+        for guard in guards:
+            if guard.acting is None or guard.acting.done():
+                guard.acting = asyncio.create_task(self._act(guard))
+        if acting := [guard.acting for guard in guards if guard.acting is not None]:
+            await asyncio.wait(acting, timeout=FIRST)
 
     async def _act(self, guard: _Guard) -> None:
         async with guard.turn:

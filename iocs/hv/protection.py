@@ -1,4 +1,4 @@
-"""Tables of the site file that protect what hangs on a supply: interlocks and the watchdog."""
+"""Tables of the site file that protect what hangs on a supply: interlocks, the watchdog, ramps of neighbours."""
 
 import re
 from typing import Annotated, Literal
@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
 from iocs.config import Table
+from iocs.hv.ramp import farthest
 from iocs.interlock import LONGEST_BYPASS, Condition
 
 Kind = Literal["off", "standby", "ramp"]
@@ -99,3 +100,28 @@ class WatchdogTable(Table):
     server: Server | None = Field(None, description='"host:port" of its only server, if another process serves it.')
     max_age: float = Field(30.0, gt=0, allow_inf_nan=False, description="Seconds without a change.")
     action: Literal["off", "standby"] = Field("standby", description="What is done then.")
+
+
+class RampTable(Table):
+    """`[[device.ramp]]`: channels that arrive together, neighbours never too far apart on the way."""
+
+    name: str = Field(min_length=1, max_length=20, description="What people call it; part of its PVs' descriptions.")
+    channels: list[int | str] = Field(min_length=2, description="Which channels, in the order in which they neighbour.")
+    apart: float = Field(gt=0, allow_inf_nan=False, description="V; how far neighbours may be apart, all the way.")
+    rate: float = Field(
+        10.0, gt=0, allow_inf_nan=False, description="V/s of the channel with the longest way; RUP and RDW stay."
+    )
+    nominal: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        [], description="V of each channel for the preset Nominal; Standby is what the channels' tables say."
+    )
+
+    @model_validator(mode="after")
+    def _sense(self) -> "RampTable":
+        if self.nominal and len(self.nominal) != len(self.channels):
+            raise ValueError(f'ramp "{self.name}": {len(self.nominal)} voltages for {len(self.channels)} channels')
+        if farthest(tuple(self.nominal)) > self.apart:
+            raise ValueError(
+                f'ramp "{self.name}": nominal has neighbours {farthest(tuple(self.nominal)):g} V apart, and '
+                f"{self.apart:g} V are allowed"
+            )
+        return self

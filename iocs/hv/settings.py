@@ -8,7 +8,8 @@ from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_
 
 from drivers.link import parse_address
 from iocs.config import DeviceSettings, Table, fitting
-from iocs.hv.protection import InterlockTable, WatchdogTable
+from iocs.hv.protection import InterlockTable, RampTable, WatchdogTable
+from iocs.hv.ramp import farthest
 
 PORT = 1470
 BOARDS = 32  # on one line: addresses 0..31
@@ -115,6 +116,9 @@ class HvSettings(DeviceSettings):
     watchdog: WatchdogTable | None = Field(
         None, description="[device.watchdog]: a PV that must go on changing; default: none."
     )
+    ramp: list[RampTable] = Field(
+        [], description="[[device.ramp]]: neighbours that are ramped together; a channel is in one of them at most."
+    )
     at_stop: Literal["leave", "standby", "off"] = Field(
         "leave", description="What is done to the channels when this program is stopped in order."
     )
@@ -145,6 +149,34 @@ class HvSettings(DeviceSettings):
         for name, (low, high) in self.all_limits.items():
             if low < 0 or (low > 0 and name.split(":")[-1] == "VSET"):
                 raise ValueError(f"limits.{name} = [{low:g}, {high:g}]: magnitudes from 0; VSET 0 must be allowed")
+        return self
+
+    @model_validator(mode="after")
+    def _protection(self) -> "HvSettings":
+        for what, tables in (("interlock", self.interlock), ("ramp", self.ramp)):
+            names = [table.name for table in tables]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what}: the name {twice[0]!r} is used twice")
+            for table in tables:
+                try:
+                    places = [self._place(str(key)) for key in table.channels]
+                except ValueError as error:
+                    raise ValueError(f'{what} "{table.name}", channels: {error}') from None
+                if len(set(places)) < len(places):
+                    raise ValueError(f'{what} "{table.name}", channels: {table.channels} has one twice')
+        taken: dict[str, str] = {}
+        for ramp in self.ramp:
+            for place in self.places(ramp.channels):
+                if place in taken:
+                    raise ValueError(f'ramp "{ramp.name}": {place[:-1]} is in "{taken[place]}" already')
+                taken[place] = ramp.name
+            standby = [self.table(self.on_board(str(key)), self.number(str(key))).standby for key in ramp.channels]
+            volts = tuple(each for each in standby if each is not None)
+            if len(volts) == len(standby) and farthest(volts) > ramp.apart:
+                raise ValueError(
+                    f'ramp "{ramp.name}": the standby voltages of neighbours are {farthest(volts):g} V apart, and '
+                    f"{ramp.apart:g} V are allowed"
+                )
         return self
 
     @property

@@ -174,6 +174,7 @@ def _board(settings: HvSettings, number: int, channels: int) -> list[Signal]:
 
 LINE = (
     command("ALLOFF", group="Line", doc="Switch all channels off, at once"),
+    command("ALLSTANDBY", group="Line", doc="Lower all channels to standby; off where there is none"),
     setpoint("READONLY", type=NO_YES, level=EXPERT, group="Line", doc="1: nothing at all is written, OFF neither"),
     readback("LATENCY", "ms", precision=1, group="Line", doc="Time that the unit takes for an answer"),
     readback("TIMEOUTS", type=int, archive=MONITOR, group="Line", doc="Answers that did not come, since the start"),

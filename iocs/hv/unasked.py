@@ -11,6 +11,7 @@ from drivers.errors import DeviceError, DriverError, LinkError
 from iocs.hv.channel import ChannelState
 from iocs.hv.protection import Kind
 from iocs.hv.puts import Puts
+from iocs.hv.ramps import Ramps
 from iocs.hv.settings import HvSettings
 from iocs.signals import Refused
 
@@ -40,6 +41,7 @@ class Unasked:
 
     Args:
         orders: to the unit.
+        ramps: of the groups that are only lowered together.
         channels: what is known of each channel, by board and number.
         turn: held while something else is put; what lowers waits for it, what switches off does not.
         overtake: called with the place of a channel before it is switched off: puts that wait for it are refused.
@@ -49,12 +51,13 @@ class Unasked:
     def __init__(
         self,
         orders: Puts,
+        ramps: Ramps,
         channels: Mapping[tuple[int, int], ChannelState],
         turn: asyncio.Lock,
         overtake: Callable[[str], None],
         note: Callable[[str, Any, Any, str, str], None],
     ) -> None:
-        self._orders, self._channels, self._turn = orders, channels, turn
+        self._orders, self._ramps, self._channels, self._turn = orders, ramps, channels, turn
         self._overtake, self._note = overtake, note
         self._said: dict[tuple[str, str], str] = {}  # failures that are in the put log already
 
@@ -76,9 +79,12 @@ class Unasked:
         if what["kind"] == "off":
             levels = dict.fromkeys(places)
         failed = await self._all_off([keys[place] for place, volts in levels.items() if volts is None], by)
-        for place, volts in levels.items():
-            if volts is not None:
-                failed += await self._lower(keys[place], volts, by)
+        lowered = {place: volts for place, volts in levels.items() if volts is not None}
+        groups = self._ramps.grouped(lowered)
+        for place in lowered.keys() - {place for group in groups for place in group}:
+            failed += await self._lower(keys[place], lowered[place], by)
+        for result in await asyncio.gather(*(self._lower_together(group, keys, by) for group in groups)):
+            failed += result
         if failed:
             raise DeviceError("; ".join(failed))
 
@@ -116,6 +122,19 @@ class Unasked:
             return await self._all_off([key], by)
         if lowered is not None:
             self._tell(name, lowered[1], lowered[0], by)
+        return []
+
+    async def _lower_together(
+        self, group: Mapping[str, float], keys: Mapping[str, tuple[int, int]], by: str
+    ) -> list[str]:
+        try:
+            await self._ramps.lower(group, by)
+        except LinkError:
+            raise
+        except (DriverError, Refused) as error:
+            for place, volts in group.items():
+                self._tell(f"{place}VSET", volts, None, by, str(error))
+            return await self._all_off([keys[place] for place in group], by)
         return []
 
     def _tell(self, name: str, value: Any, old: Any, by: str, why_not: str = "") -> None:
