@@ -53,6 +53,11 @@ class RampLab(HvLab):
         self.put("RAMP1:PRESET", preset)
         self.put("RAMP1:GO", 1)
 
+    def told(self, name: str, value: object, why: str) -> None:
+        """Put what is refused while the ramp goes on."""
+        self.put(name, value)
+        assert why in self.hv("LASTREJECT.VAL$")
+
     def state(self, wanted: State, deadline: float = 60.0):
         """Wait until the group is in a state."""
         return self.see("RAMP1:STATE", int(wanted), deadline)
@@ -89,9 +94,9 @@ def test_a_preset_is_looked_at_confirmed_and_followed_together(lab):
     lab.libca.monitor(f"{lab.prefix}HV:RAMP1:PROGRESS")
     lab.put("RAMP1:GO", 1)
     lab.state(RAMPING)
-    lab.refused("CH1:VSET", 10, "is being ramped with its neighbours")
-    lab.refused("RAMP1:PRESET", 3, "it is ramping")
-    lab.refused("RAMP1:GO", 1, "it is ramping")
+    lab.told("CH1:VSET", 10, "is being ramped with its neighbours")
+    lab.told("RAMP1:PRESET", 3, "it is ramping")
+    lab.told("RAMP1:GO", 1, "it is ramping")
     lab.state(DONE)
     assert [lab.hv(f"CH{n}:VSET_RBV") for n in range(3)] == [200, 150, 100]
     assert volts(lab) == pytest.approx([200, 150, 100], abs=5)
