@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from tests.processes import Process, free_port, wait_for, write_site
+from tests.processes import Process, wait_for, write_site
 from tests.thermostat_lab import Lab
 
 CHANNEL = """
@@ -22,6 +22,7 @@ class HvLab(Lab):
     """A supply on TCP (or a pty), everything a process. PVs are asked for as "HV:CH0:VMON"."""
 
     box: Process
+    _said = 0
 
     def site(self, more: str = "", *, link: str = "", rest: str = "") -> None:
         """Write the site file; `more` goes on with the supply's table."""
@@ -38,8 +39,14 @@ class HvLab(Lab):
         return self.box
 
     def say(self, **changes: object) -> None:
-        """Set faults and states of the simulated supply; they hold soon after."""
+        """Set faults and states of the simulated supply; they hold when this returns.
+
+        Lines are obeyed in order, and one that makes no sense is reported: so it tells when the one before it holds.
+        """
+        self._said += 1
         self.box.say(changes)
+        self.box.say({f"said {self._said}": True})
+        wait_for(lambda: any(f"said {self._said}=" in line for line in self.box.err), f"{changes} to hold")
 
     def wire(self) -> list[dict]:
         """Give all that was said on the wire so far."""
@@ -83,11 +90,3 @@ class HvLab(Lab):
         """Give the lines of the put log so far."""
         path = self.directory / "state" / "putlog.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def another_port() -> int:
-    """Give a free port."""
-    return free_port()
-
-
-__all__ = ["CHANNEL", "HvLab", "wait_for"]

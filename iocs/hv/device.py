@@ -34,7 +34,7 @@ from iocs.simulation import simulator
 
 log = logging.getLogger(__name__)
 
-SEEK_PERIOD = 10.0  # s between attempts to find a board that is silent
+SEEK_PERIOD = 5.0  # s between attempts to find a board that is silent
 
 
 class HV(Device):

@@ -91,24 +91,25 @@ def test_a_voltage_is_put_confirmed_and_ramped_to(lab):
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "sent"),
-    [
-        ("ISET", 12.34, "ISET,VAL:12.34"),
-        ("MAXV", 900, "MAXV,VAL:900"),
-        ("RUP", 20, "RUP,VAL:20"),
-        ("RDW", 30, "RDW,VAL:30"),
-        ("TRIP", 2.5, "TRIP,VAL:2.5"),
-        ("PDWN", 0, "PDWN,VAL:KILL"),
-        ("IMRANGE", 1, "IMRANGE,VAL:LOW"),
-    ],
+SETTINGS = (
+    ("ISET", 12.34, "ISET,VAL:12.34"),
+    ("MAXV", 900, "MAXV,VAL:900"),
+    ("RUP", 20, "RUP,VAL:20"),
+    ("RDW", 30, "RDW,VAL:30"),
+    ("TRIP", 2.5, "TRIP,VAL:2.5"),
+    ("PDWN", 0, "PDWN,VAL:KILL"),
+    ("IMRANGE", 1, "IMRANGE,VAL:LOW"),
 )
-def test_every_setting_is_put_and_read_back(lab, name, value, sent):
+
+
+def test_every_setting_is_put_and_read_back(lab):
     start(lab)
-    lab.put(f"CH1:{name}", value)
-    assert lab.requests() == [f"CH:1,PAR:{sent}"] and lab.hv("LASTREJECT") == ""
-    assert lab.hv(f"CH1:{name}") == lab.hv(f"CH1:{name}_RBV") == pytest.approx(value)
-    assert lab.hv(f"CH0:{name}_RBV") != lab.hv(f"CH1:{name}_RBV"), "no other channel"
+    for name, value, sent in SETTINGS:
+        lab.put(f"CH1:{name}", value)
+        assert lab.requests()[-1] == f"CH:1,PAR:{sent}" and lab.hv("LASTREJECT") == ""
+        assert lab.hv(f"CH1:{name}") == lab.hv(f"CH1:{name}_RBV") == pytest.approx(value)
+        assert lab.hv(f"CH0:{name}_RBV") != lab.hv(f"CH1:{name}_RBV"), "no other channel"
+    assert len(lab.requests()) == len(SETTINGS)
 
 
 def test_the_panel_moves_the_setpoints(lab):
@@ -308,13 +309,18 @@ def test_enable_0_ends_the_session_in_order_so_that_another_program_can_have_it(
     assert "reset" not in {said["what"] for said in lab.wire()} and lab.requests() == []
 
 
-def test_another_unit_or_firmware_is_told(lab):
+def test_before_a_unit_answers_its_setpoints_are_undefined_and_another_unit_is_told(lab):
     ioc = start(lab, "")
+    lab.put("CH0:VSET", 50)
     assert ioc.stop() == 0
     lab.box.kill()
-    lab.supply("--serial", "999")
     lab.ioc()
+    lab.see("ERROR.VAL$", lambda reading: "nothing listens" in reading["text"])
+    for name in ("CH0:VSET", "CH0:ON", "CH0:VMON", "CH0:MAXV_RBV"):
+        assert alarm(lab.read(f"HV:{name}")) == (INVALID, UDF), name
+    lab.supply("--serial", "999")
     lab.online()
+    assert lab.see("CH0:VSET", 0)["severity"] == NO_ALARM, "what the unit says, not what was asked of another one"
     assert (lab.hv("SERIAL"), lab.read("HV:SERIAL")["severity"]) == ("999", MINOR)
     assert lab.read("HV:FIRMWARE")["severity"] == NO_ALARM
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from iocs.ca.server import Limits
 from tests.hv_lab import CHANNEL, HvLab
 from tests.libca import Libca
 from tests.processes import wait_for
@@ -96,23 +97,16 @@ def test_a_local_unit_is_not_written_to_and_the_reason_is_told(lab):
     assert lab.hv("CH0:VSET_RBV") == 10
 
 
-@pytest.mark.parametrize(
-    ("state", "why"),
-    [
+def test_what_keeps_a_channel_off(lab):
+    start(lab)
+    for state, why in (
         ({"disabled": True}, "front switch is off"),
-        ({"forced": 1 << 11}, "killed"),
-        ({"vset": 1500.0}, "put VSET first"),
-    ],
-)
-def test_what_keeps_a_channel_off(lab, state, why):
-    start(lab)
-    lab.say(channel={"number": 0, **state})
-    lab.refused("CH0:ON", 1, why)
-
-
-def test_an_interlock_keeps_channels_off(lab):
-    start(lab)
-    lab.say(board={"interlock": True})
+        ({"disabled": False, "forced": 1 << 11}, "killed"),
+        ({"forced": 0, "vset": 1500.0}, "put VSET first"),
+    ):
+        lab.say(channel={"number": 0, **state})
+        lab.refused("CH0:ON", 1, why)
+    lab.say(channel={"number": 0, "vset": 0.0}, board={"interlock": True})
     lab.refused("CH0:ON", 1, "the unit's interlock is active")
 
 
@@ -260,6 +254,24 @@ def test_off_overtakes_a_queue_of_ons_and_none_of_them_comes_after_it(lab, off):
     sent = lab.requests()
     assert answers[-1] is None and all(isinstance(answer, PermissionError) for answer in answers[1:-1]), answers
     assert sent[0].endswith("OFF") and not any(text.endswith("PAR:ON") for text in sent), sent
+
+
+def test_off_is_carried_out_though_its_client_has_far_too_many_puts_waiting(lab):
+    start(lab, "lost_after = 3\n")
+    lab.say(slow=0.05)
+
+    async def flood():
+        async with pvs(int(lab.environment["EPICS_CA_SERVER_PORT"]), f"{lab.prefix}HV:") as seen:
+            vset, on = f"{seen.prefix}CH0:VSET", f"{seen.prefix}CH0:ON"
+            await asyncio.gather(seen.client.get(vset), seen.client.get(on))
+            puts = [(vset, 10.0)] * (Limits().puts + 50) + [(on, "Off")]
+            tasks = [asyncio.create_task(seen.client.put(name, value, 60)) for name, value in puts]
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    *_, before, off = asyncio.run(flood())
+    assert off is None and "puts of this client wait already" in str(before)
+    sent = [text.split("PAR:")[1] for text in lab.requests()]
+    assert sent.count("OFF") == 1 and sent.count("VSET,VAL:10.0") <= 1, "the one that was under way"
 
 
 def test_experts_alone_change_what_protects_the_detector(lab):

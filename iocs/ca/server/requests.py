@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from iocs.ca.server import encoding, wire
 from iocs.ca.server.channel import READ, WRITE, Channel, Subscription
 from iocs.ca.server.fields import record_type
-from iocs.ca.server.pv import ASKED
+from iocs.ca.server.pv import ASKED, Pv
 from iocs.ca.server.wire import Request
 from iocs.signals import Refused, label
 
@@ -193,7 +193,7 @@ def _refused(circuit: "Circuit", channel: Channel, request: Request, size: int) 
         status, reason = wire.NO_WRITE, f"write access to {channel.name} denied"
     elif not request.elements or given > max(pv.size, STRAY_PUT):
         reason = f"{given} elements are given, at most {pv.size} fit"
-    elif circuit.puts >= limits.puts:
+    elif circuit.puts >= limits.puts and not _urgent(pv, request):
         reason = f"{circuit.puts} puts of this client wait already"
     elif context.put_bytes + size > most and circuit.put_bytes + size > most // len(context.circuits):
         reason = f"puts that wait hold {context.put_bytes} bytes already; there are {most} for all clients"
@@ -206,6 +206,16 @@ def _refused(circuit: "Circuit", channel: Channel, request: Request, size: int) 
     return True
 
 
+def _urgent(pv: Pv, request: Request) -> bool:
+    """Tell whether a put waits for no other one."""
+    if pv.urgent is None:
+        return False
+    try:
+        return pv.urgent(pv.name, pv.understood(request.dtype, request.elements, request.body))
+    except Refused:  # no value, or not there yet
+        return False
+
+
 async def _put(circuit: "Circuit", channel: Channel, request: Request, size: int) -> None:
     """Carry out a put in a task of its own, so that no other client waits; it goes on if this client leaves."""
     pv, value, reason = channel.pv, None, ""
@@ -213,7 +223,7 @@ async def _put(circuit: "Circuit", channel: Channel, request: Request, size: int
     ASKED.set(time.monotonic())
     try:
         value = pv.understood(request.dtype, request.elements, request.body)
-        if pv.put is not None and pv.urgent is not None and pv.urgent(pv.name, value):
+        if pv.put is not None and _urgent(pv, request):
             await pv.put(pv.name, value, circuit.who)
         else:
             waits = circuit.turns.locked()
