@@ -61,7 +61,7 @@ class HV(Device):
     @staticmethod
     async def check(settings: HvSettings) -> tuple[list[Finding], Any]:
         """Compare what the site file expects with what the unit says."""
-        supply = Client(settings.link, tuple(settings.boards), settings.timeout)
+        supply = Client(settings.address, tuple(settings.boards), settings.timeout)
         units = await supply.open()
         try:
             found = [Finding(False, f"board {n} does not answer") for n in settings.boards if n not in units]
@@ -73,7 +73,7 @@ class HV(Device):
             await supply.close()
 
     def __init__(self, settings: HvSettings, place: Place) -> None:
-        self._supply = Client(settings.link, tuple(settings.boards), settings.timeout)
+        self._supply = Client(settings.address, tuple(settings.boards), settings.timeout)
         self._channels: dict[tuple[int, int], ChannelState] = {}
         self._places: dict[str, tuple[int, int | None, str]] = {}
         self._off_at: dict[str, float] = {}  # when each channel was switched off last; "" = all of them

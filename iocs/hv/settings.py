@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
 
 from drivers.link import parse_address
-from iocs.config import DeviceSettings, Table, fitting
+from iocs.config import DeviceSettings, SitePath, Table, fitting
 from iocs.hv.protection import InterlockTable, RampTable, WatchdogTable
 from iocs.hv.ramp import farthest
 
@@ -81,7 +81,13 @@ def _board(number: int) -> int:
 class HvSettings(DeviceSettings):
     """The table of a CAEN N1470 family supply, or of several on one line."""
 
-    link: str = Field(description=f"tcp://host:port (port {PORT} unless given) or serial:///dev/... of the supply.")
+    link: str = Field(
+        description=f"tcp://host:port (port {PORT} unless given) or serial:///dev/... of the supply; or, through the "
+        "library of CAEN, caen://N1470/TCPIP/10.0.0.5."
+    )
+    library: SitePath | None = Field(
+        None, description="Path of CAEN's libcaenhvwrapper.so, for a link caen://; default: where the loader finds it."
+    )
     boards: list[Annotated[int, AfterValidator(_board)]] = Field(
         [0],
         min_length=1,
@@ -130,6 +136,17 @@ class HvSettings(DeviceSettings):
     @classmethod
     def _link(cls, link: str) -> str:
         return str(parse_address(link, PORT))
+
+    @model_validator(mode="after")
+    def _library(self) -> "HvSettings":
+        if self.library is not None and not self.link.startswith("caen://"):
+            raise ValueError("library is for a link caen://SYSTEM/LINK/ARGUMENT; this one needs none")
+        return self
+
+    @property
+    def address(self) -> str:
+        """The link, with the library that it goes through."""
+        return self.link if self.library is None else f"{self.link}?library={self.library.absolute()}"
 
     @model_validator(mode="after")
     def _channels(self) -> "HvSettings":
