@@ -5,6 +5,7 @@
  *   TYPES   numeric parameters are said to be on/off ones
  *   DOWN    everything fails with COMMUNICATIONERROR
  *   HANG    so many seconds pass before the next read of a channel parameter returns
+ *   BARE    the board has no parameters
  *   NOLOW   IMonL and IMonH both read what is live
  */
 #include <arpa/inet.h>
@@ -55,8 +56,8 @@ static const struct parameter board_parameters[] = {
 
 static int wire = -1, calls;
 static struct { const char *name; int value, known; } faults[] = {
-    {"EVERY", 0, 0}, {"TYPES", 0, 0}, {"DOWN", 0, 0}, {"HANG", 0, 0}, {"NOLOW", 0, 0}};
-enum { EVERY, TYPES, DOWN, HANG, NOLOW };
+    {"EVERY", 0, 0}, {"TYPES", 0, 0}, {"DOWN", 0, 0}, {"HANG", 0, 0}, {"NOLOW", 0, 0}, {"BARE", 0, 0}};
+enum { EVERY, TYPES, DOWN, HANG, NOLOW, BARE };
 
 static int fault(int which)
 {
@@ -192,7 +193,7 @@ EXPORT int CAENHV_GetChParamInfo(int handle, ushort slot, ushort channel, char *
 EXPORT int CAENHV_GetBdParamInfo(int handle, ushort slot, char **names)
 {
     (void)handle, (void)slot;
-    return list(board_parameters, BOARD_PARAMETERS, names);
+    return list(board_parameters, fault(BARE) ? 0 : BOARD_PARAMETERS, names);
 }
 
 static int property(const struct parameter *one, int channel, const char *name, void *out)

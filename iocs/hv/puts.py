@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from drivers.caen_hv.client import Client, Priority
+from drivers.caen_hv.client import Client, ErrorReply, Priority
 from drivers.errors import DeviceError, DriverError
 from iocs.hv.channel import STATES, ChannelState
 from iocs.hv.limits import check_number, check_on
@@ -164,7 +164,12 @@ class Puts:
 
     async def _freshen(self, board: int, name: str) -> None:
         """Read what a put is checked against, and whether the unit may be set at all."""
-        (control,) = await self._supply.read(board, "BDCTR", Priority.PUT)
+        control = ""
+        try:
+            (control,) = await self._supply.read(board, "BDCTR", Priority.PUT)
+        except ErrorReply as error:
+            if error.kind != "PAR":
+                raise  # what does not tell it (a library) refuses by itself
         if control == "LOCAL":
             raise Refused("the unit is in LOCAL: turn it to REMOTE at its front panel; nothing was sent")
         for par in NEEDED.get(name, ()):

@@ -279,6 +279,22 @@ def test_a_supply_through_the_library_as_pvs(tmp_path, library):
         assert len(lab.requests()) == 3
 
 
+def test_what_the_library_does_not_tell_is_invalid_and_puts_go_on(tmp_path, library):
+    with HvLab(tmp_path) as lab:
+        lab.environment["STUB_BARE"] = "1"
+        lab.site(f'library = "{library}"\n', link=f"caen://N1470/TCPIP/127.0.0.1:{lab.box_port}")
+        lab.supply("--speed", "20")
+        lab.ioc()
+        lab.online()
+        lab.see("CH0:VMON", lambda reading: reading["severity"] == 0)
+        assert lab.read("HV:CTRLMODE")["severity"] == lab.read("HV:ALARM")["severity"] == 3
+        lab.put("CH0:VSET", 250)
+        assert lab.hv("CH0:VSET_RBV") == 250
+        lab.say(board={"local": True})
+        lab.put("CH0:VSET", 260)
+        assert lab.hv("CH0:VSET_RBV") == 250 and lab.hv("LASTREJECT.VAL$")
+
+
 def test_without_the_library_the_device_says_so_and_the_program_goes_on(tmp_path):
     with HvLab(tmp_path) as lab:
         lab.site('library = "nowhere.so"\n', link="caen://N1470/TCPIP/10.0.0.5")
