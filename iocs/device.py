@@ -294,6 +294,17 @@ class Device:
         if scalars:
             self._server.post(self.prefix, time_ns, values)
 
+    def tell(self, values: Mapping[str, Any]) -> None:
+        """Post what is known of the link and not from the box (counts, the last line that was refused), now.
+
+        Unlike `post` it does not say that the box answers. While the box is lost the values are new, and INVALID.
+        """
+        if not self._enabled.is_set():
+            return
+        if self._life is not Life.ONLINE:
+            values = {name: Bad("the box is lost", value, status=Status.COMM) for name, value in values.items()}
+        self._server.post(self.prefix, time.time_ns(), values)
+
     def post_threadsafe(self, loop: asyncio.AbstractEventLoop, time_ns: int, values: Mapping[str, Any]) -> None:
         """`post`, for the thread of a box that blocks. The values are posted in the event loop's next turn.
 
@@ -576,8 +587,8 @@ class Device:
         """
         wanted = {signal.name: signal for signal in all_signals(type(self), self.settings, shape)}
         columns = {row.name: tuple(signal.name for signal in row.signals) for row in rows(wanted.values())}
-        told = [signal_to_dict(signal) for signal in wanted.values()]
-        change = json.loads(json.dumps(told)) != self._saved["signals"]
+        told = json.loads(json.dumps([signal_to_dict(signal) for signal in wanted.values()]))  # as it is read back
+        change = told != self._saved["signals"]
         served = self._signals
         stay = {name for name, signal in served.items() if name in wanted and same_type(signal, wanted[name])}
         gone = [name for name in served if name not in stay]

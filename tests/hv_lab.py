@@ -24,10 +24,10 @@ class HvLab(Lab):
     box: Process
     _said = 0
 
-    def site(self, more: str = "", *, link: str = "", rest: str = "") -> None:
+    def site(self, more: str = "", *, link: str = "", rest: str = "", poll: float = 0.3) -> None:
         """Write the site file; `more` goes on with the supply's table."""
         link = link or f"tcp://127.0.0.1:{self.box_port}"
-        table = f'[[device]]\nname = "HV"\ntype = "iocs.hv:HV"\nlink = "{link}"\npoll = 0.3\npoll_ramping = 0.2\n'
+        table = f'[[device]]\nname = "HV"\ntype = "iocs.hv:HV"\nlink = "{link}"\npoll = {poll}\npoll_ramping = 0.2\n'
         write_site(self.directory, self.prefix, f"{table}{more}", rest)
 
     def supply(self, *options: object, port: bool = True) -> Process:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from iocs import config
 from iocs.ca.client import Client
+from iocs.hv.settings import HvSettings
 from iocs.signals import Reading, Severity
 
 ANSWER = 5.0  # s
@@ -72,8 +73,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _channel(site: config.Site, options: argparse.Namespace) -> tuple[str, str]:
     """Give the prefix of the supply's PVs and what stands before those of the channel."""
-    from iocs.hv.settings import HvSettings
-
     supplies = {device.name: device.settings for device in site.devices if isinstance(device.settings, HvSettings)}
     known = ", ".join(supplies) or "none"
     if options.device is None and len(supplies) != 1:

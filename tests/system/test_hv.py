@@ -2,6 +2,7 @@
 
 import math
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -341,3 +342,29 @@ def test_the_line_tells_its_latency_and_its_accidents(lab):
     lab.see("TIMEOUTS", 1)
     lab.see("DESYNCS", lambda reading: reading["value"] >= 1)
     assert alarm(lab.see("CH0:VMON", lambda reading: reading["severity"] == NO_ALARM)) != (INVALID, COMM)
+
+
+def polls(lab):
+    """Give when VMON was asked for, s."""
+    return [said["time_ns"] / 1e9 for said in lab.wire() if said["what"] == "request" and "PAR:VMON" in said["text"]]
+
+
+def test_polling_is_faster_after_a_put_and_while_something_ramps(lab):
+    lab.site("", poll=2.0)
+    lab.supply()
+    lab.ioc()
+    lab.online()
+    wait_for(lambda: len(polls(lab)) >= 4, "polls at rest")
+    times = polls(lab)
+    assert times[-1] - times[-2] > 1.5 and times[-2] - times[-3] > 1.5
+    lab.say(channel={"number": 2, "vset": 200.0, "on": True, "rup": 50.0})  # at the panel: 4 s of ramp
+    lab.see("CH2:RAMPING", 1)
+    before = len(polls(lab))
+    lab.see("CH2:ATTARGET", 1)
+    assert len(polls(lab)) - before > 5
+    wait_for(lambda: polls(lab)[-1] - polls(lab)[-2] > 1.5, "rest again")
+    lab.put("CH0:RUP", 20)
+    before = len(polls(lab))
+    wait_for(lambda: len(polls(lab)) > before + 8, "polls after a put")
+    times = polls(lab)
+    assert sorted(later - earlier for earlier, later in pairwise(times[before : before + 8]))[3] < 1.0

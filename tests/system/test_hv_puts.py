@@ -274,6 +274,15 @@ def test_off_is_carried_out_though_its_client_has_far_too_many_puts_waiting(lab)
     assert sent.count("OFF") == 1 and sent.count("VSET,VAL:10.0") <= 1, "the one that was under way"
 
 
+def test_off_goes_to_a_unit_that_is_so_slow_that_it_counts_as_lost(lab):
+    start(lab)
+    lab.put("CH0:ON", 1)
+    lab.say(slow=0.5)
+    lab.see("ONLINE", 0)
+    lab.put("CH0:ON", 0)
+    assert lab.requests() == ["CH:0,PAR:ON", "CH:0,PAR:OFF"] and lab.hv("CH0:ON") == 0
+
+
 def test_experts_alone_change_what_protects_the_detector(lab):
     lab.site(CHANNEL, rest='[access]\noperator = ["127.0.0.1"]\n')
     lab.supply("--speed", "20")
