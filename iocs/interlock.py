@@ -20,6 +20,7 @@ from typing import Any
 from iocs.signals import MONITOR, Bad, Level, Reading, Refused, Severity, Signal, Status, command, readback, setpoint
 
 NS = 1_000_000_000
+LONGEST_CAUSE = 400  # characters that its PV holds
 LONGEST_BYPASS = 7 * 86400.0  # s
 
 
@@ -333,7 +334,8 @@ class Interlock:
         head = f"ILK{number}:"
         at = datetime.fromtimestamp(self._since_ns // NS, UTC).strftime("%Y-%m-%d %H:%M:%S")
         left = float(math.ceil(self.bypassed))
-        words = Bad(self.cause, self.cause, _SEVERITIES[self.state], Status.STATE) if self.cause else ""
+        cause = self.cause[:LONGEST_CAUSE]
+        words = Bad(cause, cause, _SEVERITIES[self.state], Status.STATE) if cause else ""
         told = {"STATE": self.state, "CAUSE": words, "SINCE": at, "RESET": 0}
         told["BYPASS"] = Bad("bypassed", left, Severity.MINOR, Status.STATE) if left else 0.0
         return {f"{head}{name}": value for name, value in told.items()}

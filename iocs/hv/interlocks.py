@@ -178,8 +178,11 @@ class Interlocks:
             if guard.it.judge(now, now_ns):
                 log.error("interlock %s has tripped: %s", guard.it.name, guard.it.cause)
                 self._save()  # before anything is written: what is begun is finished, whatever happens to us
-            busy = guard.acting is not None and not guard.acting.done()
-            if guard.it.state is State.ACTING and not busy and now >= guard.again_at and self._ready():
+            if guard.acting is not None and guard.acting.done():
+                ended, guard.acting = guard.acting, None
+                if not ended.cancelled():
+                    ended.result()  # what is not a DriverError is a bug, and told as one
+            if guard.it.state is State.ACTING and guard.acting is None and now >= guard.again_at and self._ready():
                 guard.acting = asyncio.create_task(self._act(guard))
         self.tell()
 
@@ -191,7 +194,7 @@ class Interlocks:
         """
         guards = [guard for guard in self._guards if guard.it.state is State.ACTING]
         for guard in guards:
-            if guard.acting is None or guard.acting.done():
+            if guard.acting is None or guard.acting.done():  # a bug in it is told when it is tried again
                 guard.acting = asyncio.create_task(self._act(guard))
         if acting := [guard.acting for guard in guards if guard.acting is not None]:
             await asyncio.wait(acting, timeout=FIRST)

@@ -209,7 +209,7 @@ class Ramps:
             min(each.output.vset, levels.get(place, each.output.vset))
             for place, each in zip(group.places, seen, strict=True)
         )
-        await self._start(group, _Plan(goal, False, False, ()), by)
+        await asyncio.wait([self._start(group, _Plan(goal, False, False, ()), by)])
         if group.state is not State.DONE:
             raise Refused(f"RAMP{group.number}: {group.status}")
 
@@ -315,8 +315,13 @@ class Ramps:
     def _start(self, group: _Group, plan: _Plan, by: str) -> "asyncio.Task[None]":
         group.state, group.status, group.done, group.stopped_by = State.RAMPING, by, 0.0, ""
         group.task = asyncio.create_task(self._ramp(group, plan, by))
+        group.task.add_done_callback(lambda task: self._not_begun(group) if task.cancelled() else None)
         self.tell()
         return group.task
+
+    def _not_begun(self, group: _Group) -> None:
+        group.state, group.status = State.ABORTED, f"aborted by {group.stopped_by}"
+        self.tell()
 
     async def _ramp(self, group: _Group, plan: _Plan, by: str) -> None:
         try:

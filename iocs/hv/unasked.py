@@ -72,9 +72,8 @@ class Unasked:
         keys = {channel.place: key for key, channel in self._channels.items()}
         if not keys:
             raise DeviceError("the unit has not told its channels yet")
-        places = what["channels"] or list(keys)
-        if missing := [place[:-1] for place in places if place not in keys]:
-            raise DeviceError(f"the unit has no {', '.join(missing)}")
+        wanted = what["channels"] or list(keys)
+        places = [place for place in wanted if place in keys]
         levels = {place: what["standby"].get(place) if what["kind"] == "standby" else what["to"] for place in places}
         if what["kind"] == "off":
             levels = dict.fromkeys(places)
@@ -85,6 +84,7 @@ class Unasked:
             failed += await self._lower(keys[place], lowered[place], by)
         for result in await asyncio.gather(*(self._lower_together(group, keys, by) for group in groups)):
             failed += result
+        failed += [f"the unit has no {place[:-1]}" for place in wanted if place not in keys]
         if failed:
             raise DeviceError("; ".join(failed))
 

@@ -372,6 +372,13 @@ def test_what_cannot_be_lowered_is_switched_off(lab):
     lab.see("CH0:LIVE", 0)
 
 
+def test_a_channel_that_the_unit_has_not_is_told_and_keeps_no_other_from_being_switched_off(lab):
+    one(lab, interlock="channels = [0, 1, 9]")
+    lab.warm(320)
+    lab.see("ILK1:CAUSE.VAL$", lambda reading: "the unit has no CH9" in reading["text"])
+    assert lab.hv("ILK1:STATE") == ACTING and {"CH:0,PAR:OFF", "CH:1,PAR:OFF"} <= set(lab.requests())
+
+
 def test_readonly_is_stronger_and_is_told(lab):
     one(lab)
     lab.put("READONLY", 1)
