@@ -50,6 +50,7 @@ bench: .venv/.bench
 
 soak: .venv/.tools
 	$(BIN)/python -m tests.soak.pmu_stream --minutes $(MINUTES)
+	$(BIN)/python -m tests.soak.pmu_stream --minutes $(MINUTES) --udp
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

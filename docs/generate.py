@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from drivers.c37118.frames import FrameType
+from drivers.c37118.simulated_pmu import SimulatedPmu
 from drivers.c37118.simulated_stream import SimulatedStream
 from drivers.caen_hv.simulated_unit import BOUNDS, FORMATS, LIMITS
 from iocs import config
@@ -13,7 +15,9 @@ from iocs.gas import Gas, GasSettings
 from iocs.hv import HV
 from iocs.hv.settings import HvSettings
 from iocs.hv.shape import BoardShape, Range, to_plain
-from iocs.pmu import PMU, PmuSettings, shape_of
+from iocs.pmu import PMU, PmuSettings
+from iocs.pmu.device import shape_of
+from iocs.pmu.signals import INSTALLATION
 from iocs.signals import Kind, Signal
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -78,8 +82,12 @@ GAS_MEANINGS = (
 
 def pmu_page() -> str:
     """PVs of a PMU, with the channels of the simulated one."""
-    settings = PmuSettings(name="PMU", type="pmu", link="tcp://192.168.0.20", idcode=1)
-    own = PMU.signals(settings, shape_of(SimulatedStream().configuration()))
+    settings = PmuSettings(name="PMU", type="pmu", link="tcp://192.168.0.20", idcode=1, header=True)
+    stream = SimulatedStream([SimulatedPmu("NORTH"), SimulatedPmu("SOUTH")], cfg3=True)
+    two = PMU.signals(settings, shape_of(stream.configuration(FrameType.CFG3)))
+    stream.pmus = [SimulatedPmu()]
+    own = PMU.signals(settings, shape_of(stream.configuration(FrameType.CFG3)))
+    place = {signal.name for signal in INSTALLATION}
     always = {signal.name for signal in PMU.signals(settings, None)}
     parts = [
         NOTE + "# PVs of a PMU\n",
@@ -88,12 +96,28 @@ def pmu_page() -> str:
         table([signal for signal in own if signal.name in always]),
         "## Channels, as the example's PMU has them\n",
         "A phasor is two PVs, an analog one, a digital word one and one for each bit that has a name.\n",
-        table([signal for signal in own if signal.name not in always]),
+        table([signal for signal in own if signal.name not in {*always, *place}]),
+        "## What a PMU tells that knows CFG-3\n",
+        table([signal for signal in own if signal.name in place]),
+        "## The stations of a concentrator\n",
+        "In a stream of several PMUs, the PVs of each stand under its name (at most 10 characters of it), and each has",
+        "a row of its own; those of the link stand as they are. Two stations NORTH and SOUTH:\n",
+        _names(two),
         "## What every device has\n",
         table(list(COMMON)),
         "`ROW` holds the columns marked so, every frame: see [explanation](../explanation/truth.md).\n",
     ]
     return "\n".join(parts)
+
+
+def _names(signals: list[Signal]) -> str:
+    """Signals in short: each group's under its station."""
+    rows = {signal.row for signal in signals if signal.row}
+    lines = []
+    for row in sorted(rows):
+        columns = [signal.name for signal in signals if signal.row == row]
+        lines.append(f"* `{row}`: `{columns[0]}`, `{columns[1]}`, `{columns[2]}` ... `{columns[-1]}`")
+    return "\n".join(lines) + "\n"
 
 
 def hv_page() -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from drivers.caen_hv.client import BoardSilent, Client, Unit
+from drivers.caen_hv.client import BoardSilent, Client, LostReply, Unit
 from drivers.errors import DeviceError, DriverError, LinkError
 from iocs.ca.server import ASKED
 from iocs.config import Finding
@@ -77,6 +77,8 @@ class HV(Device):
         self._channels: dict[tuple[int, int], ChannelState] = {}
         self._places: dict[str, tuple[int, int | None, str]] = {}
         self._off_at: dict[str, float] = {}  # when each channel was switched off last; "" = all of them
+        self._sought = 0  # attempts to find a silent board
+        self._nonsense: dict[int, str] = {}  # what a board said last that made no sense
         self._session_at = 0.0  # when the unit was found last
         self._unread: set[int] = set()  # boards whose settings are to be read before anything is posted
         self._shown: dict[str, tuple[float, float]] = {}  # limits that PVs show, where they are not the signals' own
@@ -105,8 +107,9 @@ class HV(Device):
 
     @property
     def lost_after(self) -> float:
-        """Two polls: a reading that is missed is asked for again within the second one."""
-        return self.settings.lost_after or 2 * max(self.settings.poll, self._polls.cycle)
+        """Two polls, and as long as one board of several may hold up the line by its silence."""
+        silence = 4 * self.settings.timeout if len(self.settings.boards) > 1 else 0.0
+        return self.settings.lost_after or 2 * max(self.settings.poll, self._polls.cycle) + silence
 
     @property
     def readonly(self) -> bool:
@@ -206,8 +209,10 @@ class HV(Device):
             for name in self._signals:
                 if name.startswith(channel.place):
                     self._places[name] = (board, number, name.removeprefix(channel.place))
-        told = [self._standing(board.board) for board in boards]
-        self._server.post(self.prefix, time.time_ns(), {name: value for each in told for name, value in each.items()})
+        told: dict[str, Any] = {"READONLY": self.readonly, "ALLOFF": 0}
+        for board in boards:
+            told |= self._standing(board.board)
+        self._server.post(self.prefix, time.time_ns(), told)
 
     def _standing(self, board: int) -> dict[str, Any]:
         """Give what is told once a session: who the board is, and what is ours and not the unit's."""
@@ -233,17 +238,25 @@ class HV(Device):
         self._server.describe(self.prefix, changed)
 
     async def _seek(self) -> None:
-        """Ask boards that are silent who they are."""
-        for board in self.settings.boards:
-            if board in self._supply.units:
-                continue
-            try:
-                await self._supply.identify(board)
-            except BoardSilent:
-                continue
-            log.info("board %d answers again", board)
-            self._identify(dict(self._supply.units))
-            self._unread.add(board)
+        """Ask the next board that is silent who it is; one at a time, as its silence holds up the others."""
+        silent = [board for board in self.settings.boards if board not in self._supply.units]
+        board = silent[self._sought % len(silent)]
+        self._sought += 1
+        try:
+            await self._supply.identify(board)
+        except (BoardSilent, LostReply):
+            return
+        except LinkError:
+            raise
+        except DriverError as error:  # nonsense of one board takes no other with it
+            if self._nonsense.get(board) != str(error):
+                log.warning("board %d: %s", board, error)
+            self._nonsense[board] = str(error)
+            return
+        self._nonsense.pop(board, None)
+        log.info("board %d answers again", board)
+        self._identify(dict(self._supply.units))
+        self._unread.add(board)
 
     def _board_lost(self, board: int, reason: str) -> None:
         """Say that one board is lost; where there are several the others go on."""
@@ -388,7 +401,8 @@ class HV(Device):
         if name == "ALLOFF":
             await self._orders.all_off()
             return 0
-        if board not in self._supply.units:
+        off = name == "ON" and not value
+        if board not in self._supply.units and not off:
             raise Refused(f"board {board} does not answer")
         if number is None:
             await self._orders.clear_alarm(board)

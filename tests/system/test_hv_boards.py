@@ -61,6 +61,9 @@ def test_a_board_that_falls_silent_takes_no_other_with_it_and_comes_back(lab):
     before = well(lab, "B0:CH0:VMON")["timestamp"]
     lab.see("B0:CH0:VMON", lambda reading: reading["timestamp"] > before and reading["severity"] == NO_ALARM)
     lab.refused("B1:CH0:VSET", 10, "board 1 does not answer")
+    lab.put("B1:CH0:ON", 0)
+    assert any("$BD:01,CMD:SET,CH:0,PAR:OFF" in said["text"] for said in lab.wire()), "an OFF is tried all the same"
+    assert "silent" in lab.hv("LASTREJECT.VAL$") and lab.hv("ONLINE") == 1
     lab.put("B0:CH0:VSET", 10)
     assert lab.hv("B0:CH0:VSET_RBV") == 10 and lab.hv("ONLINE") == 1
     lab.say(board={"number": 1, "silent": False}, channel={"board": 1, "number": 0, "vset": 77.0})
