@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Any
 
 from drivers.caen_hv.client import Client, Priority
-from drivers.errors import DriverError
+from drivers.errors import DriverError, LinkError
 from iocs.ca.server import Server
 from iocs.hv.channel import ChannelState
 from iocs.hv.protection import RampTable
@@ -107,6 +107,7 @@ class _Group:
     plan: _Plan | None = None
     task: "asyncio.Task[None] | None" = None
     stopped_by: str = ""
+    lost: LinkError | None = None
 
     @property
     def busy(self) -> bool:
@@ -210,6 +211,8 @@ class Ramps:
             for place, each in zip(group.places, seen, strict=True)
         )
         await asyncio.wait([self._start(group, _Plan(goal, False, False, ()), by)])
+        if group.lost is not None:
+            raise group.lost
         if group.state is not State.DONE:
             raise Refused(f"RAMP{group.number}: {group.status}")
 
@@ -313,7 +316,8 @@ class Ramps:
         return Course(start, goal, group.table.apart, group.table.rate, lead, decimals)
 
     def _start(self, group: _Group, plan: _Plan, by: str) -> "asyncio.Task[None]":
-        group.state, group.status, group.done, group.stopped_by = State.RAMPING, by, 0.0, ""
+        group.state, group.status, group.done = State.RAMPING, by, 0.0
+        group.stopped_by, group.lost = "", None
         group.task = asyncio.create_task(self._ramp(group, plan, by))
         group.task.add_done_callback(lambda task: self._not_begun(group) if task.cancelled() else None)
         self.tell()
@@ -328,6 +332,7 @@ class Ramps:
             await self._follow(group, plan, by)
         except (DriverError, Refused) as error:
             group.state, group.status = State.FAILED, str(error)
+            group.lost = error if isinstance(error, LinkError) else None
             log.error("ramp %s: %s", group.table.name, error)
         except asyncio.CancelledError:
             group.state, group.status = State.ABORTED, f"aborted by {group.stopped_by or 'the end of the program'}"

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from drivers.errors import DeviceError, DriverError, LinkError
+from drivers.errors import DeviceError, DriverError, LinkError, LinkTimeout
 from iocs.hv.channel import ChannelState
 from iocs.hv.protection import Kind
 from iocs.hv.puts import Puts
@@ -92,9 +92,7 @@ class Unasked:
         """Switch channels off, all at once; give what failed."""
         results = await asyncio.gather(*(self._off(key, by) for key in keys), return_exceptions=True)
         for result in results:
-            if isinstance(result, BaseException) and (
-                isinstance(result, LinkError) or not isinstance(result, DriverError)
-            ):
+            if isinstance(result, BaseException) and not isinstance(result, DriverError):
                 raise result
         return [str(result) for result in results if isinstance(result, DriverError)]
 
@@ -116,7 +114,7 @@ class Unasked:
                 lowered = await self._orders.lower(*key, volts)
         except LinkError as error:
             self._tell(name, volts, None, by, str(error))
-            raise
+            return _later(error)
         except (DriverError, Refused) as error:
             self._tell(name, volts, None, by, str(error))
             return await self._all_off([key], by)
@@ -129,8 +127,8 @@ class Unasked:
     ) -> list[str]:
         try:
             await self._ramps.lower(group, by)
-        except LinkError:
-            raise
+        except LinkError as error:
+            return _later(error)
         except (DriverError, Refused) as error:
             for place, volts in group.items():
                 self._tell(f"{place}VSET", volts, None, by, str(error))
@@ -145,3 +143,10 @@ class Unasked:
         if not why_not:
             del self._said[name, by]
         self._note(name, value, old, by, why_not)
+
+
+def _later(error: LinkError) -> list[str]:
+    """Give what failed where one reply or one board is missing: the others go on, and this one is tried again."""
+    if isinstance(error, LinkTimeout):
+        return [str(error)]
+    raise error

@@ -379,6 +379,37 @@ def test_a_channel_that_the_unit_has_not_is_told_and_keeps_no_other_from_being_s
     assert lab.hv("ILK1:STATE") == ACTING and {"CH:0,PAR:OFF", "CH:1,PAR:OFF"} <= set(lab.requests())
 
 
+def test_a_reply_that_is_lost_is_no_reason_to_switch_off(lab):
+    one(lab, interlock='action = "ramp"\nto = 200\nchannels = [0, 1]')
+    lab.say(ignored=4)
+    lab.warm(320)
+    lab.state(TRIPPED)
+    lab.see("CH0:VMON", 200)
+    lab.see("CH1:VMON", 200)
+    assert {text.split("PAR:")[1] for text in lab.requests()} == {"VSET,VAL:200.0"}
+
+
+def test_a_board_that_is_silent_keeps_no_other_from_being_switched_off(lab):
+    lab.sites("boards = [0, 1]\n", server=False)
+    path = lab.directory / "site.toml"
+    path.write_text(path.read_text().replace("[device.channel.0]", '[device.channel."B0:0"]'))
+    lab.supply("--speed", "20", "--boards", 2)
+    lab.thermometer()
+    lab.ioc()
+    lab.online()
+    lab.state(ARMED)
+    lab.say(channel={"board": 1, "number": 2, "vset": 500.0, "volts": 500.0, "on": True})
+    lab.see("B1:CH2:LIVE", 1)
+    lab.say(board={"number": 0, "silent": True})
+    lab.see("B0:CH0:VMON", lambda reading: reading["severity"] == 3)
+    lab.warm(320)
+    lab.see("B1:CH2:LIVE", 0)
+    lab.see("ILK1:CAUSE.VAL$", lambda reading: "not confirmed: " in reading["text"])
+    assert lab.hv("ILK1:STATE") == ACTING
+    lab.say(board={"number": 0, "silent": False})
+    lab.state(TRIPPED)
+
+
 def test_readonly_is_stronger_and_is_told(lab):
     one(lab)
     lab.put("READONLY", 1)
