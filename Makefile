@@ -3,6 +3,7 @@ PYTHON  ?= python3
 BIN     := .venv/bin
 SITE    ?= site.example.toml
 APART   ?= HV
+PORT    ?= 5164
 MINUTES ?= 10
 
 .PHONY: venv influxd run test check bench soak clean
@@ -33,7 +34,7 @@ influxd: .cache/influxdb/usr/bin/influxd
 # The whole example lab on simulators: IOCs (HV in a process of its own; with SITE=... without it APART=) and archiver.
 run: .venv/.installed
 	@trap 'kill $$ioc $$apart $$archiver 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
-	$(BIN)/python -m iocs run $(SITE) --sim $(if $(APART),--except $(APART)) & ioc=$$!; \
+	$(BIN)/python -m iocs run $(SITE) --sim $(if $(APART),--except $(APART) --port $(PORT)) & ioc=$$!; \
 	$(if $(APART),$(BIN)/python -m iocs run $(SITE) --sim --only $(APART) & apart=$$!;) \
 	$(BIN)/python -m archiver run $(SITE) & archiver=$$!; \
 	echo "look with: $(BIN)/caproto-monitor LAB:PMU:FREQ       stop with Ctrl-C"; \

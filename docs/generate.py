@@ -139,11 +139,16 @@ def archiver_page() -> str:
 
 def hv_page() -> str:
     """PVs of a high-voltage supply, with the limits of a simulated one."""
-    settings = HvSettings.model_validate({"name": "HV", "type": "hv", "link": "tcp://192.168.0.10"})
+    interlock = {"name": "gas", "pv": "LAB:GAS:HUMIDITY", "high": 5.0}
+    given: dict[str, Any] = {"name": "HV", "type": "hv", "link": "tcp://192.168.0.10", "interlock": [interlock]}
+    ramp = {"name": "stack", "channels": [0, 1, 2], "apart": 100.0}
+    settings = HvSettings.model_validate(given | {"watchdog": {}, "ramp": [ramp]})
     spans = {name: Range(LIMITS[low], LIMITS[high], FORMATS[name][1]) for name, (low, high) in BOUNDS.items()}
     board = BoardShape(0, "R1470ET", "174", "1.08", (spans,) * 4)
     own = HV.signals(settings, to_plain((board,)))
-    groups = {group: [signal for signal in own if signal.group == group] for group in ("CH0", "Supply", "Line")}
+    headings = ("CH0", "Supply", "Line", "Interlocks", "Ramps")
+    groups = {group: [signal for signal in own if signal.group == group] for group in headings}
+    groups["Interlocks"] = [signal for signal in groups["Interlocks"] if not signal.name.startswith("ILK2")]
     parts = [
         NOTE + "# PVs of a high-voltage supply\n",
         "Names stand after the site's prefix and the device's name: `LAB:HV:CH0:VSET`. With several boards on one line",
@@ -159,6 +164,14 @@ def hv_page() -> str:
         "The bits of ALARM are those of boards with up to four channels; of larger ones their layout is not known.\n",
         "## The line\n",
         table(groups["Line"]),
+        "## Interlocks\n",
+        "`ILK1:`, `ILK2:` ... in the order of the site file, the [watchdog](../how-to/interlocks.md) last; here one",
+        "that is called gas. `WATCHDOG` is there if the site file has a `[device.watchdog]` without a PV of its own.\n",
+        table(groups["Interlocks"]),
+        "## Ramps\n",
+        "`RAMP1:`, `RAMP2:` ... in the order of the site file; here one that is called stack.",
+        "See [neighbours that are ramped together](../how-to/ramps.md).\n",
+        table(groups["Ramps"]),
         "## What every device has\n",
         table(list(COMMON)),
         "`ROW` holds the columns marked so, every reading: see [explanation](../explanation/truth.md).\n",
@@ -206,6 +219,8 @@ def site_page() -> str:
     places += [('alarms."NAME" of a device', "AlarmTable"), ("[device.line] of a gas sensor", "LineTable")]
     places += [("fields = [{ ... }] of [device.line]", "FieldTable")]
     places += [("[device.channel.N] of a supply", "ChannelTable"), ("[device.channel.N.expect]", "ExpectTable")]
+    places += [("[[device.interlock]] of a supply", "InterlockTable"), ("[device.watchdog]", "WatchdogTable")]
+    places += [("[[device.ramp]] of a supply", "RampTable")]
     for heading, name in places:
         parts += [f"## `{heading}`\n", keys(definitions[name])]
     return "\n".join(parts)

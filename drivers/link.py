@@ -18,6 +18,7 @@ TRANSPORTS = {
     "tcp": ("drivers.tcp_link", "TcpLink"),
     "serial": ("drivers.serial_link", "SerialLink"),
     "rfc2217": ("drivers.rfc2217_link", "Rfc2217Link"),
+    "caen": ("drivers.caen_hv.wrapper", "LibraryLink"),
     "udp": ("drivers.udp_link", "UdpLink"),
 }
 
@@ -31,6 +32,7 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "tcp": {},
     "serial": {**_LINE, "dtr": (r"keep|on|off|hupcl-off", "keep, on, off, hupcl-off")},
     "rfc2217": {**_LINE, "dtr": (r"keep|on|off", "keep, on, off")},
+    "caen": {"library": (r"/.+", "the absolute path of libcaenhvwrapper.so")},
     "udp": {
         "commands": (r"on|off", "on (it is asked), off (it sends to this port of ours by itself)"),
         "interface": (r"\d+\.\d+\.\d+\.\d+", "the IPv4 address of ours at which to listen"),
@@ -48,7 +50,7 @@ class Address:
         host: name or IP address; empty where the scheme has a path instead.
         port: TCP port, or None where none was written.
         options: the `?key=value` part.
-        path: absolute path of a serial port; else empty.
+        path: absolute path of a serial port; of caen://SYSTEM/LINK/ARGUMENT what follows the system; else empty.
     """
 
     scheme: str
@@ -76,6 +78,7 @@ _EXAMPLES = {
     "tcp": "tcp://192.168.0.20:4712",
     "serial": "serial:///dev/serial/by-id/usb-...?baud=115200",
     "rfc2217": "rfc2217://192.168.0.20:4001?baud=9600",
+    "caen": "caen://N1470/TCPIP/10.0.0.5",
     "udp": "udp://192.168.0.20:4713",
 }
 
@@ -97,8 +100,8 @@ def parse_address(text: str, default_port: int | None = None) -> Address:
     scheme, host, path = match["scheme"], match["v6"] or match["host"] or "", match["path"] or ""
     if scheme not in TRANSPORTS:
         raise ValueError(f"{text!r}: links of the kind {scheme!r} are not known here; known: {', '.join(TRANSPORTS)}")
-    on_host = scheme != "serial"
-    if on_host != bool(host) or on_host == bool(path) or (match["port"] and not on_host):
+    on_host = scheme not in ("serial", "caen")
+    if (scheme != "serial") != bool(host) or on_host == bool(path) or (match["port"] and not on_host):
         raise ValueError(f"{text!r} is not an address of the kind {scheme!r}: write for example {_EXAMPLES[scheme]}")
     port = None
     if on_host:

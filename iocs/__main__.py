@@ -44,6 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--except", nargs="+", default=[], metavar="NAME", dest="without", help="run all devices but these"
     )
     run.add_argument("--sim", action="store_true", help="run each device on its simulator; no hardware is touched")
+    run.add_argument(
+        "--port",
+        type=int,
+        metavar="N",
+        help="TCP port to serve on and no other, for whoever believes this server alone",
+    )
     log.add_options(run)
     check = commands.add_parser("check", help="check a site file; touches no hardware unless told to")
     check.add_argument("site", type=Path, metavar="SITE", help="the site file, or the old PMU2CSV_config.txt")
@@ -67,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.port is not None and not 0 < options.port < 65536:
+        print(f"--port {options.port} is not within 1..65535", file=sys.stderr)
+        return 2
     try:
         log.start(options)
     except OSError as error:
@@ -76,8 +85,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.sim:
         site = site.for_simulation()
     devices = supervise.choose(site, options.only, options.without)
+    serving = supervise.run(
+        site, devices, sim=options.sim, tell=lambda line: print(line, flush=True), port=options.port
+    )
     try:
-        asyncio.run(supervise.run(site, devices, sim=options.sim, tell=lambda line: print(line, flush=True)))
+        asyncio.run(serving)
     except (supervise.StartError, config.ConfigError):
         raise
     except Exception:

@@ -133,6 +133,7 @@ class Place:
         simulated: whether a simulator answers for the box.
         client: makes the process's Channel Access client, for watching foreign PVs.
         put_log: where what the device writes unasked is noted.
+        believes_simulated: whether the values of simulators may be acted on ([site] simulated).
     """
 
     prefix: str
@@ -141,6 +142,7 @@ class Place:
     simulated: bool
     client: Callable[[], Client]
     put_log: PutLog | None = None
+    believes_simulated: bool = False
 
 
 class Device:
@@ -358,19 +360,21 @@ class Device:
         except ValueError as error:
             raise DeviceError(f"what the box tells about itself cannot be served: {error}") from error
 
-    def note_unasked(self, name: str, value: Any, by: str, reason: str = "") -> None:
+    def note_unasked(self, name: str, value: Any, by: str, reason: str = "", *, old: Any = None) -> None:
         """Note in the put log that a device wrote without being asked by a person.
 
         Args:
             name: the signal.
             value: what was written, an enum as its state's number.
-            by: who: "interlock GAS", "watchdog".
+            by: who and why: "interlock GAS: LAB:GAS:HUMIDITY is 12, above 5".
             reason: why the box did not take it; empty if it did.
+            old: what it was before; None = what its PV says now.
         """
         if self._put_log is None:
             return
         signal, reading = self._signals[name], self._server.reading(self.prefix + name)
-        old = None if reading is None else reading.value
+        if old is None and reading is not None:
+            old = reading.value
         told = self.prefix + name, label(signal, old), label(signal, value)
         self._put_log.note(time.time_ns(), "", "", *told, not reason, reason, by=by)
 
@@ -440,6 +444,13 @@ class Device:
         self._puts.add(task)
         task.add_done_callback(self._puts.discard)
         await asyncio.shield(task)
+
+    async def guard(self) -> None:
+        """Watch over what the box feeds, whether or not it answers, until cancelled. Most kinds have nothing to do."""
+        await asyncio.Event().wait()
+
+    async def at_stop(self) -> None:
+        """Do what the site file says for an orderly stop of the program. Most kinds leave the box as it is."""
 
     async def end_puts(self) -> None:
         """Break off the puts that are under way, begin no other; for the end of the process."""

@@ -44,7 +44,14 @@ def choose(site: config.Site, only: Sequence[str], without: Sequence[str]) -> li
     return chosen
 
 
-async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool, tell: Callable[[str], None]) -> None:
+async def run(
+    site: config.Site,
+    devices: Sequence[config.Device],
+    *,
+    sim: bool,
+    tell: Callable[[str], None],
+    port: int | None = None,
+) -> None:
     """Serve the devices until SIGINT or SIGTERM; SIGHUP reads the rules of `[access]` again.
 
     Args:
@@ -52,6 +59,7 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
         devices: those of it that this process runs.
         sim: run each device on its simulator.
         tell: called with the lines for people once everything is served.
+        port: TCP port to serve on and no other; None: the usual one if it is free, else any.
 
     Raises:
         StartError: something stands in the way; no box has been touched.
@@ -74,13 +82,15 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
             prefix = await _statistics_prefix(searching, site, devices)
         about = About(prefix, sim, site.about.engineer, site.about.location)
         async with Client() as client:
-            server = Server(site.access.interfaces, access=access, put_log=put_log, limits=_limits(site.access))
+            server = Server(
+                site.access.interfaces, access=access, put_log=put_log, limits=_limits(site.access), port=port
+            )
             statistics = held.enter_context(closing(Statistics(server, about, access, put_log)))
             statistics.serve()
             built = []
             for device in devices:
                 device_of_log.set(device.name)
-                place = Place(site.prefix, server, states[device.name], sim, lambda: client, put_log)
+                place = Place(site.prefix, server, states[device.name], sim, lambda: client, put_log, site.simulated)
                 built.append(device.kind(settings[device.name], place))
             device_of_log.set("-")
             try:
@@ -101,6 +111,7 @@ async def run(site: config.Site, devices: Sequence[config.Device], *, sim: bool,
                     ended.result()
                 ended.cancel()
                 log.info("stopping")
+                await asyncio.gather(*(_at_stop(device) for device in built))
             finally:
                 for task in tasks:
                     task.cancel()
@@ -114,7 +125,7 @@ async def _supervise(device: Device) -> None:
     device_of_log.set(device.name)
     log.info("start%s", " on its simulator" if device.simulated else "")
     try:
-        await asyncio.gather(_restart(device, device.live), _restart(device, device.beat))
+        await asyncio.gather(*(_restart(device, duty) for duty in (device.live, device.beat, device.guard)))
     finally:
         await device.end_puts()
         log.info("stop")
@@ -136,6 +147,14 @@ async def _restart(device: Device, live: Callable[[], Awaitable[None]]) -> None:
             last = bug
             device.lost(f"{bug} (see the log)", life=Life.FAULT)
             await device.pause(waits.next())
+
+
+async def _at_stop(device: Device) -> None:
+    device_of_log.set(device.name)
+    try:
+        await device.at_stop()
+    except Exception:
+        log.exception("internal error in what is done at the stop")
 
 
 async def _keep_posting(statistics: Statistics) -> None:

@@ -35,6 +35,7 @@ class ChannelState:
         stat: the STAT word as it was read last, None before.
         spans: what the unit takes for each setting; that of ISET may change with IMRANGE.
         site: what may be put at most by unit and site file together, for each setting.
+        barred: why an interlock lets nothing be switched on or raised, empty if it does.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class ChannelState:
         self.stat: int | None = None
         self.spans: Mapping[str, Range] = {}
         self.site: Mapping[str, tuple[float, float]] = {}
+        self.barred = ""
         self._settings, self._table = settings, table
         self._soft: dict[str, float] = dict(saved.get("soft", {}))
         self._asked: dict[str, Any] = {}  # what the setpoints' PVs say
@@ -80,6 +82,7 @@ class ChannelState:
             self._table.polarity,
             self.latch.trip.cause if self.latch.trip else "",
             self.latch.stale_flag,
+            self.barred,
         )
 
     def soft(self, name: str) -> float:

@@ -1,8 +1,10 @@
 """A CAEN high-voltage supply as PVs: polled, put to, lost and healed.
 
-Nothing is written unasked, at no start and at no reconnect: the unit is the truth, and is read.
+Nothing is written unasked, at no start and at no reconnect: the unit is the truth, and is read. Only an interlock, the
+watchdog, and a configured stop switch off or lower (`iocs.hv.unasked`).
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterator
@@ -14,14 +16,18 @@ from drivers.caen_hv.client import BoardSilent, Client, LostReply, Unit
 from drivers.errors import DeviceError, DriverError, LinkError
 from iocs.ca.server import ASKED
 from iocs.config import Finding
-from iocs.device import Device, Place
+from iocs.device import Device, Life, Place
 from iocs.hv import signals as declared
 from iocs.hv.channel import ChannelState
 from iocs.hv.expect import compare
+from iocs.hv.interlocks import WATCHDOG, Interlocks, own_signals
 from iocs.hv.polling import OF_CHANNELS, Polls
 from iocs.hv.puts import Puts, spans
+from iocs.hv.ramps import Ramps
+from iocs.hv.ramps import own_signals as ramp_signals
 from iocs.hv.settings import HvSettings
 from iocs.hv.shape import BoardShape, from_plain, to_plain
+from iocs.hv.unasked import Unasked, deed
 from iocs.hv.unit import identity_values
 from iocs.signals import Bad, Direction, Refused, Signal, Status
 from iocs.simulation import simulator
@@ -41,7 +47,7 @@ class HV(Device):
     @staticmethod
     def signals(settings: HvSettings, shape: Any) -> list[Signal]:
         """What each channel has, each board, and the line."""
-        return declared.signals(settings, shape)
+        return declared.signals(settings, shape) + own_signals(settings) + ramp_signals(settings)
 
     @staticmethod
     @contextmanager
@@ -55,7 +61,7 @@ class HV(Device):
     @staticmethod
     async def check(settings: HvSettings) -> tuple[list[Finding], Any]:
         """Compare what the site file expects with what the unit says."""
-        supply = Client(settings.link, tuple(settings.boards), settings.timeout)
+        supply = Client(settings.address, tuple(settings.boards), settings.timeout)
         units = await supply.open()
         try:
             found = [Finding(False, f"board {n} does not answer") for n in settings.boards if n not in units]
@@ -67,7 +73,7 @@ class HV(Device):
             await supply.close()
 
     def __init__(self, settings: HvSettings, place: Place) -> None:
-        self._supply = Client(settings.link, tuple(settings.boards), settings.timeout)
+        self._supply = Client(settings.address, tuple(settings.boards), settings.timeout)
         self._channels: dict[tuple[int, int], ChannelState] = {}
         self._places: dict[str, tuple[int, int | None, str]] = {}
         self._off_at: dict[str, float] = {}  # when each channel was switched off last; "" = all of them
@@ -81,6 +87,23 @@ class HV(Device):
         self._orders = Puts(self._supply, self._channels, self._news_at_once)
         self._before = {board.board: board for board in from_plain(self.shape)}
         self._build(from_plain(self.shape))
+        shared = self._orders, self._channels, self._putting
+        self._ramps = Ramps(settings, self._supply, *shared, self._note, self._polls.hurry, place.server, self.prefix)
+        self._unasked = Unasked(self._orders, self._ramps, self._channels, self._putting, self._overtake, self._note)
+        self._ramp_puts = {signal.name for signal in ramp_signals(settings)}
+        self._own_puts = {signal.name for signal in own_signals(settings)}
+        self._interlocks = Interlocks(
+            settings,
+            place.prefix,
+            self.prefix,
+            self.memory.get("interlocks", {}),
+            place.believes_simulated,
+            place.server,
+            self._remember,
+            self._protect,
+            lambda: self._supply.is_open and self._enabled.is_set(),
+        )
+        self._bar()
 
     @property
     def lost_after(self) -> float:
@@ -104,6 +127,7 @@ class HV(Device):
             for channel in self._channels.values():
                 channel.interrupted()
             self._unread = set(units)
+            await self._interlocks.finish()
             seek_at = time.monotonic() + SEEK_PERIOD
             while True:
                 begin = time.monotonic()
@@ -135,7 +159,8 @@ class HV(Device):
                 posted = anew or self.online  # else it was lost while this was read: everything again
                 if posted:
                     self._unread.discard(board)
-                    self.post(read.time_ns, (self._standing(board) if anew else {}) | read.values)
+                    values = read.values | self._ramps.apart(read.values)
+                    self.post(read.time_ns, (self._standing(board) if anew else {}) | values)
         if not self._supply.units:
             raise LinkError(f"{self.settings.link}: no board answers")
 
@@ -191,7 +216,7 @@ class HV(Device):
 
     def _standing(self, board: int) -> dict[str, Any]:
         """Give what is told once a session: who the board is, and what is ours and not the unit's."""
-        told: dict[str, Any] = {"READONLY": self.readonly, "ALLOFF": 0}
+        told: dict[str, Any] = {"READONLY": self.readonly, "ALLOFF": 0, "ALLSTANDBY": 0}
         for (of, _), channel in self._channels.items():
             if of == board:
                 told |= channel.own()
@@ -254,19 +279,77 @@ class HV(Device):
         self._polls.hurry()
         self._remember()
 
+    # What protects
+
+    async def guard(self) -> None:
+        """Run the interlocks."""
+        await self._interlocks.run(self._bar)
+
+    def lost(self, reason: str, *, life: Life = Life.LOST) -> None:
+        """Say that the unit is lost; the interlocks are not, nor is what the watchdog's client has put."""
+        dog = self._server.reading(f"{self.prefix}{WATCHDOG}")
+        super().lost(reason, life=life)
+        self._interlocks.tell(anew=True)
+        self._ramps.tell(anew=True)
+        if dog is not None and dog.time_ns:
+            self._server.post(self.prefix, dog.time_ns, {WATCHDOG: dog.value})
+
+    async def at_stop(self) -> None:
+        """Go to standby, or off, if the site file says so and the unit answers."""
+        kind = self.settings.at_stop
+        if kind == "leave" or not self.online:
+            return
+        try:
+            async with asyncio.timeout(self.settings.at_stop_within):
+                await self._protect(deed(self.settings, kind, []), "stop of the program")
+        except TimeoutError:
+            log.error("at_stop = %r was not confirmed within %g s", kind, self.settings.at_stop_within)
+        except (DriverError, Refused) as error:
+            log.error("at_stop = %r was not carried out: %s", kind, error)
+
+    async def _protect(self, what: dict[str, Any], by: str) -> None:
+        if self.readonly:
+            raise Refused("READONLY is set: nothing is written to the unit")
+        try:
+            await self._unasked.carry_out(what, by)
+        finally:
+            self._polls.hurry()
+
+    def _bar(self) -> None:
+        """Have puts know what the interlocks refuse."""
+        for channel in self._channels.values():
+            channel.barred = self._interlocks.barred(channel.place)
+
+    def _overtake(self, place: str) -> None:
+        """Have puts that wait for their turn refused: the channel is being switched off."""
+        self._off_at[place] = time.monotonic()
+        self._ramps.abort("an OFF", place)
+
+    def _note(self, name: str, value: Any, old: Any, by: str, reason: str) -> None:
+        self.note_unasked(name, value, by, reason, old=old)
+
     def _remember(self) -> None:
+        self.memory["interlocks"] = self._interlocks.plain()
         self.memory["channels"] = {channel.place: channel.plain() for channel in self._channels.values()}
         self.save()
 
     def urgent(self, signal: Signal, value: Any) -> bool:
         """Switching off waits for no other put."""
-        return bool(value) if signal.name == "ALLOFF" else signal.name.endswith(":ON") and not value
+        if signal.name == "ALLOFF" or signal.name.endswith(":ABORT"):
+            return bool(value)
+        return signal.name.endswith(":ON") and not value
 
     async def in_turn(self, signal: Signal, value: Any, by: str) -> Any:
         """Puts are serial, but switching off waits for none; what waited for its turn meanwhile is refused."""
+        if signal.name == WATCHDOG:
+            return value  # our own, whether the unit answers or not; so are the interlocks
+        if signal.name in self._own_puts:
+            return self._interlocks.put(signal, value, by)
+        if signal.name in self._ramp_puts or signal.name == "ALLSTANDBY":
+            return await self.carry_out(signal, value, by)  # its steps take turns with other puts
         place = self._place(signal.name)
         if self.urgent(signal, value):
-            self._off_at[place] = time.monotonic()
+            self._overtake(place)
             if self._supply.is_open and self._enabled.is_set():  # also to a unit that is late and counts as lost
                 return await self.put(signal, value, by)
             return await self.carry_out(signal, value, by)
@@ -297,8 +380,17 @@ class HV(Device):
             self._remember()
             self._show_limits()
             return self._channels[board, number].soft(f"{name[0]}SET")
+        if signal.name in self._ramp_puts and not name.endswith(":GO"):
+            return await self._ramps.put(signal, value, by)
         if self.readonly:
             raise Refused("READONLY is set: nothing is written to the unit")
+        if signal.name in self._ramp_puts:
+            return await self._ramps.put(signal, value, by)
+        if name == "ALLSTANDBY":
+            await self._protect(deed(self.settings, "standby", []), f"ALLSTANDBY by {by}")
+            return 0
+        if (name == "VSET" or (name == "ON" and value)) and (head := self._ramps.ramping(self._place(signal.name))):
+            raise Refused(f"the channel is being ramped with its neighbours; put 1 to {head}ABORT first")
         try:
             return await self._send(board, number, name, value)
         finally:
@@ -329,6 +421,8 @@ class HV(Device):
     def _set_readonly(self, wanted: bool) -> bool:
         if self.settings.readonly and not wanted:
             raise Refused("the site file says readonly = true")
+        if wanted:
+            self._ramps.abort("READONLY")
         self.memory["readonly"] = wanted
         self.save()
         return wanted

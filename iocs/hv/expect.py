@@ -25,6 +25,13 @@ def compare(settings: HvSettings, board: BoardShape, read: Read) -> list[Finding
     for key in settings.channel:
         if settings.on_board(key) == board.board and settings.number(key) >= count:
             found.append(Finding(False, f"[device.channel.{key}]: the unit has channels 0 to {count - 1}"))
+    found += [
+        Finding(False, f'{what} "{table.name}": the unit has channels 0 to {count - 1}, and no {key}')
+        for what, tables in (("interlock", settings.interlock), ("ramp", settings.ramp))
+        for table in tables
+        for key in map(str, table.channels)
+        if settings.on_board(key) == board.board and settings.number(key) >= count
+    ]
     for number in range(count):
         place = settings.place(board.board, number)
         found += _channel(settings, board, number, place, {name: values[number] for name, values in read.items()})

@@ -49,6 +49,7 @@ class Channel:
         polarity: what the site file says that POL must be, None for either.
         tripped: the cause of the trip that is latched, empty for none.
         stale_flag: the TRIP bit is one that stood when the latch was cleared.
+        barred: why an interlock lets nothing be switched on or raised, empty if it does.
     """
 
     place: str
@@ -62,6 +63,7 @@ class Channel:
     polarity: str | None = None
     tripped: str = ""
     stale_flag: bool = False
+    barred: str = ""
 
     def number(self, name: str) -> float:
         """Give what is read of a numeric setting.
@@ -136,6 +138,8 @@ def check_number(channel: Channel, name: str, value: float) -> float:
             f"the channel has tripped ({channel.tripped}); find out why, then put 1 to {channel.place}TRIPCLEAR"
         )
     if name == "VSET" and raised:
+        if channel.barred and (channel.stat is None or channel.stat & (_BIT["ON"] | _BIT["DIS"])):
+            raise Refused(channel.barred)
         _check_polarity(channel)
         step = told - channel.number("VSET")
         if channel.max_step is not None and step > channel.max_step + SLACK:
@@ -166,6 +170,8 @@ def check_on(channel: Channel) -> None:
         raise Refused(
             f"the channel has tripped ({channel.tripped}); find out why, then put 1 to {channel.place}TRIPCLEAR"
         )
+    if channel.barred:
+        raise Refused(channel.barred)
     if channel.stat is None:
         raise Refused(f"{channel.place}STAT could not be read from the unit, so nothing is switched on")
     for name, reason in _BARS.items():

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from drivers.caen_hv.client import Client, Priority
+from drivers.caen_hv.client import Client, ErrorReply, Priority
 from drivers.errors import DeviceError, DriverError
 from iocs.hv.channel import STATES, ChannelState
 from iocs.hv.limits import check_number, check_on
@@ -96,6 +96,20 @@ class Puts:
         await self._supply.off(board, number)
         return self._switched(self._channels[board, number], "Off")
 
+    async def lower(self, board: int, number: int, volts: float) -> tuple[float, float] | None:
+        """Bring VSET of a channel down to so many V; give what it was and what reads back, None if it was not above.
+
+        Raises:
+            Refused, DriverError: as `number`.
+        """
+        channel = self._channels[board, number]
+        await self._freshen(board, "VSET")
+        before = channel.known.number("VSET")
+        if before <= volts:
+            return None
+        told = check_number(channel.known, "VSET", volts)
+        return before, self._shown(channel, "VSET", await self._supply.set(board, number, "VSET", told))
+
     async def all_off(self) -> None:
         """Switch all channels of all boards off, before everything else. A board that does not is told, the others too.
 
@@ -150,7 +164,12 @@ class Puts:
 
     async def _freshen(self, board: int, name: str) -> None:
         """Read what a put is checked against, and whether the unit may be set at all."""
-        (control,) = await self._supply.read(board, "BDCTR", Priority.PUT)
+        control = ""
+        try:
+            (control,) = await self._supply.read(board, "BDCTR", Priority.PUT)
+        except ErrorReply as error:
+            if error.kind != "PAR":
+                raise  # what does not tell it (a library) refuses by itself
         if control == "LOCAL":
             raise Refused("the unit is in LOCAL: turn it to REMOTE at its front panel; nothing was sent")
         for par in NEEDED.get(name, ()):

@@ -1,12 +1,15 @@
 """The `[[device]]` table of a high-voltage supply, and the tables of its channels."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
 
 from drivers.link import parse_address
-from iocs.config import DeviceSettings, Table, fitting
+from iocs.config import DeviceSettings, SitePath, Table, fitting
+from iocs.hv.protection import InterlockTable, RampTable, WatchdogTable
+from iocs.hv.ramp import farthest
 
 PORT = 1470
 BOARDS = 32  # on one line: addresses 0..31
@@ -78,7 +81,13 @@ def _board(number: int) -> int:
 class HvSettings(DeviceSettings):
     """The table of a CAEN N1470 family supply, or of several on one line."""
 
-    link: str = Field(description=f"tcp://host:port (port {PORT} unless given) or serial:///dev/... of the supply.")
+    link: str = Field(
+        description=f"tcp://host:port (port {PORT} unless given) or serial:///dev/... of the supply; or, through the "
+        "library of CAEN, caen://N1470/TCPIP/10.0.0.5."
+    )
+    library: SitePath | None = Field(
+        None, description="Path of CAEN's libcaenhvwrapper.so, for a link caen://; default: where the loader finds it."
+    )
     boards: list[Annotated[int, AfterValidator(_board)]] = Field(
         [0],
         min_length=1,
@@ -107,10 +116,37 @@ class HvSettings(DeviceSettings):
         None, gt=0, description="uA; full scale of the LOW current range, at which IMON alarms. That of HIGH is told."
     )
 
+    interlock: list[InterlockTable] = Field(
+        [], description="[[device.interlock]]: what must be good, and what is done to the channels when it is not."
+    )
+    watchdog: WatchdogTable | None = Field(
+        None, description="[device.watchdog]: a PV that must go on changing; default: none."
+    )
+    ramp: list[RampTable] = Field(
+        [], description="[[device.ramp]]: neighbours that are ramped together; a channel is in one of them at most."
+    )
+    at_stop: Literal["leave", "standby", "off"] = Field(
+        "leave", description="What is done to the channels when this program is stopped in order."
+    )
+    at_stop_within: float = Field(
+        30.0, gt=0, le=3600, description="Seconds that it may take; then the program ends all the same."
+    )
+
     @field_validator("link")
     @classmethod
     def _link(cls, link: str) -> str:
         return str(parse_address(link, PORT))
+
+    @model_validator(mode="after")
+    def _library(self) -> "HvSettings":
+        if self.library is not None and not self.link.startswith("caen://"):
+            raise ValueError("library is for a link caen://SYSTEM/LINK/ARGUMENT; this one needs none")
+        return self
+
+    @property
+    def address(self) -> str:
+        """The link, with the library that it goes through."""
+        return self.link if self.library is None else f"{self.link}?library={self.library.absolute()}"
 
     @model_validator(mode="after")
     def _channels(self) -> "HvSettings":
@@ -130,6 +166,34 @@ class HvSettings(DeviceSettings):
         for name, (low, high) in self.all_limits.items():
             if low < 0 or (low > 0 and name.split(":")[-1] == "VSET"):
                 raise ValueError(f"limits.{name} = [{low:g}, {high:g}]: magnitudes from 0; VSET 0 must be allowed")
+        return self
+
+    @model_validator(mode="after")
+    def _protection(self) -> "HvSettings":
+        for what, tables in (("interlock", self.interlock), ("ramp", self.ramp)):
+            names = [table.name for table in tables]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what}: the name {twice[0]!r} is used twice")
+            for table in tables:
+                try:
+                    places = [self._place(str(key)) for key in table.channels]
+                except ValueError as error:
+                    raise ValueError(f'{what} "{table.name}", channels: {error}') from None
+                if len(set(places)) < len(places):
+                    raise ValueError(f'{what} "{table.name}", channels: {table.channels} has one twice')
+        taken: dict[str, str] = {}
+        for ramp in self.ramp:
+            for place in self.places(ramp.channels):
+                if place in taken:
+                    raise ValueError(f'ramp "{ramp.name}": {place[:-1]} is in "{taken[place]}" already')
+                taken[place] = ramp.name
+            standby = [self.table(self.on_board(str(key)), self.number(str(key))).standby for key in ramp.channels]
+            volts = tuple(each for each in standby if each is not None)
+            if len(volts) == len(standby) and farthest(volts) > ramp.apart:
+                raise ValueError(
+                    f'ramp "{ramp.name}": the standby voltages of neighbours are {farthest(volts):g} V apart, and '
+                    f"{ramp.apart:g} V are allowed"
+                )
         return self
 
     @property
@@ -156,6 +220,10 @@ class HvSettings(DeviceSettings):
     def on_board(self, key: str) -> int:
         """Give the board that a key of `channel` names."""
         return int(match["board"]) if (match := _KEY.fullmatch(key)) and match["board"] else self.boards[0]
+
+    def places(self, channels: Sequence[int | str]) -> list[str]:
+        """Give what stands before the names of PVs of the channels that a list in the site file names."""
+        return [self.place(self.on_board(str(key)), self.number(str(key))) for key in channels]
 
     def number(self, key: str) -> int:
         """Give the channel that a key of `channel` names."""

@@ -48,7 +48,8 @@ def signals(settings: HvSettings, shape: Any) -> list[Signal]:
             for channel in range(len(board.channels)):
                 result += _channel(settings, board, channel)
         result += _board(settings, number, len(board.channels) if board is not None else 0)
-    return result + list(LINE)
+    own_dog = settings.watchdog is not None and settings.watchdog.pv is None
+    return result + list(LINE) + ([WATCHDOG] if own_dog else [])
 
 
 def _channel(settings: HvSettings, board: BoardShape, number: int) -> list[Signal]:
@@ -173,8 +174,10 @@ def _board(settings: HvSettings, number: int, channels: int) -> list[Signal]:
 
 LINE = (
     command("ALLOFF", group="Line", doc="Switch all channels off, at once"),
+    command("ALLSTANDBY", group="Line", doc="Lower all channels to standby; off where there is none"),
     setpoint("READONLY", type=NO_YES, level=EXPERT, group="Line", doc="1: nothing at all is written, OFF neither"),
     readback("LATENCY", "ms", precision=1, group="Line", doc="Time that the unit takes for an answer"),
     readback("TIMEOUTS", type=int, archive=MONITOR, group="Line", doc="Answers that did not come, since the start"),
     readback("DESYNCS", type=int, archive=MONITOR, group="Line", doc="Times that the line lost step, since the start"),
 )
+WATCHDOG = setpoint("WATCHDOG", type=int, group="Interlocks", doc="Must go on changing, or the supply goes to standby")

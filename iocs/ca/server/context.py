@@ -66,6 +66,7 @@ class Context(server.Context):
 
     Attributes:
         pvs: what is served, by name.
+        fixed_port: TCP port to listen on and no other; None = the usual one if it is free, else any.
         put_bytes: what the puts of all clients hold that wait or are being carried out.
     """
 
@@ -74,6 +75,7 @@ class Context(server.Context):
     ) -> None:
         super().__init__({}, interfaces)
         self.pvs, self.limits, self.access, self.put_log = pvs, limits, access, put_log
+        self.fixed_port: int | None = None
         self.put_bytes = 0
         self.counts = Counts()
         self.ca_server_port = int(os.environ.get("EPICS_CAS_SERVER_PORT") or self.ca_server_port)
@@ -174,6 +176,8 @@ class Context(server.Context):
                 raise
             return sock
 
+        if (port := self.fixed_port) is not None:
+            return port, {interface: await make(interface, port) for interface in self.interfaces}
         return await super()._bind_tcp_sockets_with_consistent_port_number(make)
 
     async def server_accept_loop(self, sock: socket.socket) -> None:

@@ -34,11 +34,14 @@ class Server:
         access: Access | None = None,
         put_log: PutLog | None = None,
         limits: Limits | None = None,
+        port: int | None = None,
     ) -> None:
+        """`port`: TCP port to listen on and no other; None: the usual one if it is free, else any."""
         self.interfaces = list(interfaces)
         self._pvs: dict[str, Pv] = {}
         self._watchers: dict[str, list[Callable[[Reading], None]]] = {}  # they stay when a PV is served anew
         self._context = Context(self._pvs, self.interfaces, limits or Limits(), access, put_log)
+        self._context.fixed_port = port
         self._serving: asyncio.Task[None] | None = None
 
     @property
