@@ -1,1 +1,5 @@
-"""Teledyne LeCroy oscilloscopes: `wavedesc` reads and writes their waveform blocks and .trc files (pure)."""
+"""Teledyne LeCroy oscilloscopes over VXI-11, and their waveform files.
+
+`wavedesc` (with `descriptor`) reads and writes waveform blocks (pure); `vxi11` is the link, on python-vxi11 with `rpc`
+at its seams; `simulator` is a scope on real TCP.
+"""
