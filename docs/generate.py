@@ -8,6 +8,7 @@ from drivers.c37118.simulated_stream import SimulatedStream
 from iocs import config
 from iocs.ca import statistics
 from iocs.device import COMMON
+from iocs.gas import Gas, GasSettings
 from iocs.pmu import PMU, PmuSettings, shape_of
 from iocs.signals import Kind, Signal
 
@@ -17,7 +18,52 @@ NOTE = "<!-- made by docs/generate.py; do not edit -->\n\n"
 
 def pages() -> dict[str, str]:
     """Give the text of each page by file name."""
-    return {"pmu.md": pmu_page(), "server.md": server_page(), "site-file.md": site_page()}
+    return {"gas.md": gas_page(), "pmu.md": pmu_page(), "server.md": server_page(), "site-file.md": site_page()}
+
+
+def gas_page() -> str:
+    """PVs of a gas sensor."""
+    settings = GasSettings(name="GAS", type="gas", link="tcp://192.168.0.21:4001")
+    own = Gas.signals(settings, None)
+    sketch = {signal.name for signal in own} - {signal.name for signal in Gas.signals(settings, "picosec")}
+    parts = [
+        NOTE + "# PVs of a gas sensor\n",
+        "Names stand after the site's prefix and the device's name: `LAB:GAS:TEMP`.\n",
+        table([signal for signal in own if signal.name not in sketch]),
+        "## With our own sketch\n",
+        "[It](../../drivers/bme680/firmware/README.md) numbers its lines and tells how long it has been running.\n",
+        table([signal for signal in own if signal.name in sketch]),
+        "A format of one's own has the PVs of the quantities that its lines tell; `PERIOD` where the board is asked.\n",
+        "## What they mean\n",
+        *(f"* {text}" for text in GAS_MEANINGS),
+        "",
+        "## What every device has\n",
+        table(list(COMMON)),
+        "`ROW` holds the columns marked so, one frame for each reading: see [explanation](../explanation/truth.md).\n",
+    ]
+    return "\n".join(parts)
+
+
+GAS_MEANINGS = (
+    "One reading is one frame with one time stamp: the arrival of its line.",
+    "A line that is not exactly right is refused whole, counted by reason (`REFUSED:...`) and shown (`LASTBAD`).",
+    "A field without a value (`nan`, `inf`, `ovf`), and a gas resistance of 0 (the heater was not stable), makes its "
+    "own PV INVALID and those that follow from it. With a checksum so does a value beyond the range.",
+    "A change of more than 2 K, 500 Pa, 5 % or a factor of 1.5 from one reading to the next waits for a second reading "
+    "that agrees (two of three), which is asked for soon; until then the PV stays as it was, and NaN is in `ROW`. "
+    "Lines without a checksum begin so, too.",
+    "`GAS` and `GASRATIO` are MINOR while the sensor warms up (`WARMUP`): `warmup` seconds from the board's reset, as "
+    "its uptime tells, without one from the opening of the line. Alarm limits of the site file count as ever.",
+    "All values are MINOR when the digits stand still (`FROZEN`).",
+    "All PVs are INVALID when three requests in a row had no usable answer, `lost_after` seconds after the last good "
+    "reading (default: three periods), and at once when the cable is pulled.",
+    "`DEWPOINT` and `PPMV` by Sonntag's formula of 1990, over liquid water, -100 to 100 degC; `PPMV` is the mole "
+    "fraction in the moist gas; the gas is taken for ideal. 3 % of humidity, the sensor's error, are 0.9 K of dew "
+    "point at 50 % and 4 K at 10 %.",
+    "`DENSITY` is (P / P0) (T0 / T) with `reference_pressure` and `reference_temperature` of the site file.",
+    "`BASELINE` is kept over restarts. `SETBASELINE` takes the present `GAS`: in clean gas, once the sensor is warm.",
+    "`PERIOD` counts from the put to the end of the process; the site file's `period` is what it begins with.",
+)
 
 
 def pmu_page() -> str:
@@ -74,7 +120,8 @@ def site_page() -> str:
     parts.append("One TOML file; unknown keys are refused. Relative paths count from its folder.\n")
     places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive.csv]", "CsvTable")]
     places += [(f'[[device]] with type = "{name}"', f"device.{name}") for name in sorted(config.installed_kinds())]
-    places += [('alarms."NAME" of a device', "AlarmTable")]
+    places += [('alarms."NAME" of a device', "AlarmTable"), ("[device.line] of a gas sensor", "LineTable")]
+    places += [("fields = [{ ... }] of [device.line]", "FieldTable")]
     for heading, name in places:
         parts += [f"## `{heading}`\n", keys(definitions[name])]
     return "\n".join(parts)

@@ -241,8 +241,17 @@ class AccessTable(Table):
     operator: Hosts = Field([], description="Hosts and networks that may put what operators may.")
     expert: Hosts = Field([], description="Hosts and networks that may put everything.")
     max_clients: int = Field(500, ge=1, description="Connections at a time.")
+    max_clients_per_address: int | None = Field(
+        None, ge=1, description="Connections at a time from one address; default: half of max_clients."
+    )
+    greeting_seconds: float = Field(
+        10.0, gt=0, description="How long a connection may take until it has said its version; then it is closed."
+    )
     max_channels: int = Field(50_000, ge=1, description="Channels (PVs) that one client may have open.")
     max_subscriptions: int = Field(50_000, ge=1, description="Subscriptions (monitors) of one client.")
+    max_megabytes: int = Field(
+        256, ge=16, description="Memory that all clients together may make the server hold; half of it for puts."
+    )
     users: dict[str, Literal["none", "read", "operator", "expert"]] = Field(
         {}, description='What a claimed user name is narrowed to, never widened; "*" is everybody who is not named.'
     )

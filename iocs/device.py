@@ -33,11 +33,12 @@ from drivers.errors import DeviceError, DriverError
 from drivers.link import Backoff
 from iocs.ca import NS
 from iocs.ca.client import Client
-from iocs.ca.putlog import PutLog
-from iocs.ca.server import Server, quieten
+from iocs.ca.putlog import PutLog, plain
+from iocs.ca.server import Server
 from iocs.ca.watch import watch
 from iocs.config import DeviceSettings
 from iocs.log import device as device_of_log
+from iocs.log import quieten
 from iocs.signals import (
     MONITOR,
     ROW_COUNT,
@@ -56,6 +57,7 @@ from iocs.signals import (
     narrowed,
     readback,
     rows,
+    same_type,
     setpoint,
     signal_to_dict,
     typed,
@@ -204,6 +206,7 @@ class Device:
         self._waking = asyncio.Event()  # ends the wait between two attempts
         self._putting = asyncio.Lock()
         self._puts: set[asyncio.Task[None]] = set()
+        self._last_reject = ""  # not told yet
         self._life = Life.CONNECTING
         self._reason = ""
         self._reconnects = -1
@@ -261,6 +264,17 @@ class Device:
                 self._post_row(row, time_ns, [self._column(column, values) for column in columns])
         if scalars:
             self._server.post(self.prefix, time_ns, values)
+
+    def tell(self, values: Mapping[str, Any]) -> None:
+        """Post what is known of the link and not from the box (counts, the last line that was refused), now.
+
+        Unlike `post` it does not say that the box answers. While the box is lost the values are new, and INVALID.
+        """
+        if not self._enabled.is_set():
+            return
+        if self._life is not Life.ONLINE:
+            values = {name: Bad("the box is lost", value, status=Status.COMM) for name, value in values.items()}
+        self._server.post(self.prefix, time.time_ns(), values)
 
     def post_threadsafe(self, loop: asyncio.AbstractEventLoop, time_ns: int, values: Mapping[str, Any]) -> None:
         """`post`, for the thread of a box that blocks. The values are posted in the event loop's next turn.
@@ -382,7 +396,7 @@ class Device:
         A put that has begun is brought to its end, also when the client has gone meanwhile.
 
         Raises:
-            Refused: it was not carried out; value and alarm of the PV are untouched, the reason is in LASTREJECT.
+            Refused: it was not carried out; value and alarm of the PV are untouched.
         """
         task = asyncio.create_task(self._put(pv.removeprefix(self.prefix), value, by))
         self._puts.add(task)
@@ -431,14 +445,13 @@ class Device:
             value = acceptable(signal, value)
             async with self._putting:
                 confirmed = await self._carry_out(signal, value, by)
-        except (Refused, DriverError) as error:
-            self._reject(name, value, by, str(error))
+        except DriverError as error:
             raise Refused(str(error)) from error
+        except Refused:
+            raise
         except Exception as error:
             puts_log.exception("internal error in a put of %s", name)
-            text = f"internal error: {type(error).__name__}: {error}"
-            self._reject(name, value, by, text)
-            raise Refused(text) from error
+            raise Refused(f"internal error: {type(error).__name__}: {error}") from error
         puts_log.info("put of %s = %r by %s", name, confirmed, by)
         if name in self._signals:
             self._server.post(self.prefix, time.time_ns(), {name: confirmed})
@@ -455,9 +468,19 @@ class Device:
             typed(signal, await self.put(signal, value, by)) if signal.count == 1 else await self.put(signal, value, by)
         )
 
-    def _reject(self, name: str, value: Any, by: str, reason: str) -> None:
-        puts_log.warning("put of %s = %r by %s refused: %s", name, value, by, reason)
-        self._server.post(self.prefix, time.time_ns(), {"LASTREJECT": f"{name} = {value}: {reason}"})
+    def _on_refused(self, pv: str, value: Any, by: str, reason: str) -> None:
+        """Tell of a put that the server or the device refused; of many in one turn of the loop PVs tell the last."""
+        asked = pv.removeprefix(self.prefix) if value is None else f"{pv.removeprefix(self.prefix)} = {plain(value)}"
+        device = device_of_log.set(self.name)
+        puts_log.warning("put of %s by %s refused: %s", asked, by, reason)
+        device_of_log.reset(device)
+        if not self._last_reject:
+            asyncio.get_running_loop().call_soon(self._tell_reject)
+        self._last_reject = f"{asked}: {reason}"
+
+    def _tell_reject(self) -> None:
+        self._server.post(self.prefix, time.time_ns(), {"LASTREJECT": self._last_reject})
+        self._last_reject = ""
 
     async def _enable(self, enable: bool, by: str) -> None:
         self._saved["enable"] = enable
@@ -514,18 +537,20 @@ class Device:
         """
         wanted = {signal.name: signal for signal in all_signals(type(self), self.settings, shape)}
         columns = {row.name: tuple(signal.name for signal in row.signals) for row in rows(wanted.values())}
-        told = [signal_to_dict(signal) for signal in wanted.values()]
-        change = json.loads(json.dumps(told)) != self._saved["signals"]
+        told = json.loads(json.dumps([signal_to_dict(signal) for signal in wanted.values()]))  # as it is read back
+        change = told != self._saved["signals"]
         served = self._signals
-        gone = [name for name, signal in served.items() if wanted.get(name) != signal]
+        stay = {name for name, signal in served.items() if name in wanted and same_type(signal, wanted[name])}
+        gone = [name for name in served if name not in stay]
         gone += [name for name in self._rows if name not in columns]
-        new = [signal for name, signal in wanted.items() if served.get(name) != signal]
+        new = [signal for name, signal in wanted.items() if name not in stay]
         new += [
             Signal(name, count=ROW_COUNT, doc=f"Row {name}", queued=True) for name in columns if name not in self._rows
         ]
         self._server.withdraw([self.prefix + name for name in gone])
         self._signals, self._rows = wanted, columns
-        self._server.serve(self.prefix, new, self.handle_put)
+        self._server.describe(self.prefix, [wanted[name] for name in stay if wanted[name] != served[name]])
+        self._server.serve(self.prefix, new, self.handle_put, self._on_refused)
         if change or shape != self.shape:
             self.shape = self._saved["shape"] = shape
             self._saved["signals"] = told

@@ -49,3 +49,31 @@ def start(options: argparse.Namespace) -> None:
 def _name_device(record: logging.LogRecord) -> bool:
     record.device = device.get()
     return True
+
+
+class Quiet(logging.Filter):
+    """Lets so many lines through in each period; says how many it kept back with the first line of the next one."""
+
+    def __init__(self, lines: int = 20, period: float = 10.0) -> None:
+        super().__init__()
+        self.lines, self.period = lines, period
+        self._began, self._said, self._kept = 0.0, 0, 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether a line may be written."""
+        if record.created - self._began >= self.period or record.created < self._began:
+            if self._kept:
+                record.msg = f"{record.getMessage()} ({self._kept} lines before this were kept back)"
+                record.args = ()
+            self._began, self._said, self._kept = record.created, 0, 0
+        self._said += 1
+        self._kept += self._said > self.lines
+        return self._said <= self.lines
+
+
+def quieten(name: str) -> logging.Logger:
+    """Give a logger whose lines are bounded in rate, as clients can bring them about."""
+    logger = logging.getLogger(name)
+    if not any(isinstance(each, Quiet) for each in logger.filters):
+        logger.addFilter(Quiet())
+    return logger

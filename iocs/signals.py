@@ -193,6 +193,14 @@ class Signal:
         return self.direction is not Direction.READBACK
 
 
+def same_type(one: Signal, other: Signal) -> bool:
+    """Whether a PV may become the other while clients hold it: what they were told at connect stays true."""
+    if len(one.states) > len(other.states):  # it may be in a state that the other does not have
+        return False
+    told = ("name", "kind", "count", "direction", "level", "queued")
+    return all(getattr(one, name) == getattr(other, name) for name in told)
+
+
 def _signal(direction: Direction, name: str, unit: str, type: Any, options: dict[str, Any]) -> Signal:
     kinds = {float: Kind.FLOAT, int: Kind.INT, str: Kind.STR}
     if isinstance(type, tuple):

@@ -170,7 +170,14 @@ def _warn_of_closed_doors(access: config.AccessTable) -> None:
 
 
 def _limits(access: config.AccessTable) -> Limits:
-    return Limits(access.max_clients, access.max_channels, access.max_subscriptions)
+    return Limits(
+        circuits=access.max_clients,
+        share=access.max_clients_per_address or max(access.max_clients // 2, 1),
+        greeting=access.greeting_seconds,
+        channels=access.max_channels,
+        subscriptions=access.max_subscriptions,
+        memory=access.max_megabytes << 20,
+    )
 
 
 async def _statistics_prefix(client: Client, site: config.Site, devices: Sequence[config.Device]) -> str:

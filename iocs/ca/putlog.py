@@ -84,8 +84,8 @@ class PutLog:
             "time": time_ns,
             **({"by": by} if by else {"peer": peer, "user": user[:MOST_TEXT]}),
             "pv": pv,
-            "old": _plain(old),
-            "new": _plain(new),
+            "old": plain(old),
+            "new": plain(new),
             "accepted": accepted,
             "reason": reason[:MOST_REASON],
         }
@@ -234,7 +234,7 @@ def _line(entry: dict[str, Any]) -> bytes:
     return text.encode(errors="backslashreplace") + b"\n"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Give a value as JSON has it, shortened where it is long; a float that is none (NaN, infinity) as text."""
     if isinstance(value, bool | int | None):
         return value
@@ -246,12 +246,12 @@ def _plain(value: Any) -> Any:
         return value if len(value) <= MOST_TEXT else value[:MOST_TEXT] + " ..."
     if hasattr(value, "tolist"):  # numpy
         shown, count = value[:MOST_ELEMENTS].tolist() if value.ndim else value.tolist(), value.size
-        return _shown(shown, count) if isinstance(shown, list) else _plain(shown)
+        return _shown(shown, count) if isinstance(shown, list) else plain(shown)
     if isinstance(value, Sequence):
         return _shown(value[:MOST_ELEMENTS], len(value))
-    return _plain(str(value))
+    return plain(str(value))
 
 
 def _shown(elements: Sequence[Any], count: int) -> list[Any]:
-    shown = [_plain(element) for element in elements]
+    shown = [plain(element) for element in elements]
     return shown if count <= MOST_ELEMENTS else [*shown, f"... {count} elements"]

@@ -6,7 +6,7 @@ import pytest
 from drivers.errors import DeviceError
 from iocs.ca.server import Server
 from iocs.device import Device, Place, all_signals
-from iocs.signals import Refused, readback
+from iocs.signals import Severity, readback
 from iocs.state import open_state
 from tests.newbox.device import Thermostat, ThermostatSettings
 
@@ -58,8 +58,7 @@ def test_a_name_that_is_no_signal_is_a_bug_and_nothing_is_posted(tmp_path):
 def test_puts_leave_a_bounded_number_of_lines_in_the_log(tmp_path, caplog):
     async def test(device):
         for _ in range(100):
-            with pytest.raises(Refused):
-                await device._put("ENABLE", 7, "anna@127.0.0.1")
+            device._on_refused("P:T:ENABLE", 7, "anna@127.0.0.1", "7 is none of the states")
 
     with_device(tmp_path, test)
     assert 0 < len([record for record in caplog.records if "refused" in record.message]) <= 20
@@ -73,3 +72,30 @@ def test_a_catalogue_that_pvs_cannot_hold_is_refused():
 
     with pytest.raises(ValueError, match="catalogue of its"):
         all_signals(Huge, settings(), None)
+
+
+def test_what_is_told_of_a_lost_box_is_new_and_invalid_and_no_sign_of_life(tmp_path):
+    async def test(device):
+        def reading(name):
+            return device._server.reading(f"P:T:{name}")
+
+        device.tell({"POLLS": 3})
+        assert (reading("POLLS").value, reading("POLLS").severity) == (3, Severity.INVALID) and not device.online
+        device.post(time.time_ns(), {"MODE_RBV": 1})
+        device.tell({"POLLS": 4})
+        assert (reading("POLLS").value, reading("POLLS").severity) == (4, Severity.NO_ALARM)
+        device.lost("cable pulled")
+        device.tell({"POLLS": 5})
+        assert (reading("POLLS").value, reading("POLLS").severity) == (5, Severity.INVALID) and not device.online
+
+    with_device(tmp_path, test)
+
+
+def test_a_shape_that_changes_no_signal_keeps_the_version_of_the_catalogue(tmp_path):
+    async def test(device):
+        device.reshape({"channels": 2})
+        before = device.catalogue
+        device.reshape({"channels": 2, "firmware": "1.1"})
+        assert device.catalogue == before and device.state.load()["shape"] == {"channels": 2, "firmware": "1.1"}
+
+    with_device(tmp_path, test)

@@ -73,6 +73,20 @@ def test_every_pv_is_declared_with_a_description_a_group_and_a_value(made):
     assert Catalogue.from_json(str(server.values["PVS"])).signals == SIGNALS
 
 
+def test_the_catalogue_has_another_version_when_its_signals_are_others(made, monkeypatch):
+    server, it, _ = made
+
+    def version() -> int:
+        server.names.clear()
+        it.serve()
+        return Catalogue.from_json(str(server.values["PVS"])).version
+
+    before = version()
+    assert version() == before
+    monkeypatch.setattr(statistics, "SIGNALS", (replace(SIGNALS[0], doc="other words"), *SIGNALS[1:]))
+    assert version() != before
+
+
 def test_values_are_the_kernels(made):
     server, _, _ = made
     values = server.values

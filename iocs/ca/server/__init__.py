@@ -4,9 +4,9 @@ caproto keeps sockets, tasks, hooks, filters and status codes; messages, subscri
 no client can hold up another one. Whoever serves says `serve`, `post`, `withdraw`.
 """
 
-from iocs.ca.server.context import Access, Client, Counts, PutLog, quieten
+from iocs.ca.server.circuit import Client
+from iocs.ca.server.context import Counts
 from iocs.ca.server.limits import Limits
-from iocs.ca.server.pv import Put
 from iocs.ca.server.server import Server
 
-__all__ = ["Access", "Client", "Counts", "Limits", "Put", "PutLog", "Server", "quieten"]
+__all__ = ["Client", "Counts", "Limits", "Server"]

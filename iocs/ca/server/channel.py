@@ -2,20 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-import caproto as ca
-
 from iocs.ca.server import wire
 from iocs.ca.server.encoding import CHAR, STRING, Form
-from iocs.ca.server.names import Address, Deadband
+from iocs.ca.server.names import Address
 from iocs.ca.server.pv import ALARM, LONG_SIZE, PROPERTY, Pv
 
 if TYPE_CHECKING:
     from iocs.ca.server.circuit import Circuit
 
 READ, WRITE = 1, 2  # access rights
-NO_READ_ACCESS = wire.code(ca.CAStatus.ECA_NORDACCESS)
-GET_FAILED = wire.code(ca.CAStatus.ECA_GETFAIL)
-LARGE = 1 << 16  # bytes; such a body is sent at once, so that no two of them wait
+ENOUGH = 1 << 17  # bytes of events that wait for the end of the loop's turn
 
 
 class Channel:
@@ -71,6 +67,7 @@ class Subscription:
         number: the client's number of it.
         mask: the kinds of event that it wants.
         deadband: filter dbnd, None for all events.
+        queued: a slow client is to get every event of some seconds.
     """
 
     __slots__ = (
@@ -82,7 +79,6 @@ class Subscription:
         "circuit",
         "deadband",
         "form",
-        "large",
         "mask",
         "number",
         "queued",
@@ -90,85 +86,18 @@ class Subscription:
 
     def __init__(self, channel: Channel, number: int, mask: int, form: Form) -> None:
         self.channel, self.circuit, self.number, self.mask, self.form = channel, channel.circuit, number, mask, form
-        self.deadband: Deadband | None = channel.address.deadband
+        self.deadband = channel.address.deadband
         self.queued = channel.pv.signal.queued
-        self.large = False
-        self._last: float | None = None
+        self._last: object = None
         self._count = self._size = -1
         self._head = b""
         channel.subscriptions.add(self)
         self.circuit.subscriptions[number] = self
-        if channel.rights & READ:
-            channel.pv.subscriptions.setdefault(form, []).append(self)
+        self._join()
 
-    def first(self) -> None:
-        """Send the present value, or that it may not be read."""
-        channel = self.channel
-        if not channel.rights & READ:
-            self.fail(NO_READ_ACCESS)
-            return
-        try:
-            whole = channel.pv.encoded(self.form)
-        except ValueError:
-            self.fail()
-            return
-        self._last = channel.pv.value
-        self.push(whole)
-
-    def passes(self, value: object, flags: int) -> bool:
-        """Whether the filter dbnd lets an event pass: alarms and properties always, values by their distance."""
-        deadband, last = self.deadband, self._last
-        number = isinstance(value, int | float)
-        if deadband is not None and number and isinstance(last, int | float) and not flags & (ALARM | PROPERTY):
-            size = abs(last) * deadband.size / 100 if deadband.relative else deadband.size
-            if abs(value - last) <= size:
-                return False
-        self._last = value if number else None
-        return True
-
-    def push(self, whole: tuple[int, bytes | bytearray]) -> None:
-        """Send an event: at once, or when a slow client can take it again."""
-        count, body = whole
-        if count != self._count or len(body) != self._size:
-            self._count, self._size = count, len(body)
-            self.large = len(body) >= LARGE
-            self._head = wire.message(wire.EVENT, len(body), self.form.dtype, count, wire.NORMAL, self.number)
-        circuit = self.circuit
-        circuit.updates += 1
-        if circuit.slow:
-            circuit.hold(self, self._head, body)
-            return
-        out = circuit.out
-        out.append(self._head)
-        out.append(body)
-        if not circuit.scheduled:
-            circuit.schedule()
-        if self.large or len(out) > wire.MOST_PARTS:
-            circuit.flush()
-
-    def fail(self, status: int = GET_FAILED) -> None:
-        """Send an event without a value that says why there is none."""
-        self.circuit.withhold(self)
-        self._count = -1
-        head = wire.message(wire.EVENT, 0, self.form.dtype, 0, status, self.number)
-        if self.circuit.slow:
-            self.circuit.hold(self, head, b"")
-        else:
-            self.circuit.say(head)
-
-    def rights_changed(self) -> None:
-        """Begin or end the flow of events, as the channel may now be read or not."""
-        self._leave()
+    def _join(self) -> None:
         if self.channel.rights & READ:
             self.channel.pv.subscriptions.setdefault(self.form, []).append(self)
-        self.first()
-
-    def close(self) -> None:
-        """End it; nothing of it is sent any more."""
-        self._leave()
-        self.circuit.withhold(self)
-        self.circuit.subscriptions.pop(self.number, None)
-        self.channel.subscriptions.discard(self)
 
     def _leave(self) -> None:
         of_pv = self.channel.pv.subscriptions
@@ -177,3 +106,73 @@ class Subscription:
             of_form.remove(self)
             if not of_form:
                 del of_pv[self.form]
+
+    def passes(self, value: object, flags: int) -> bool:
+        """Whether the filter dbnd lets an event pass: alarms and properties always, values by their distance."""
+        deadband, last = self.deadband, self._last
+        if deadband is not None and not flags & (ALARM | PROPERTY):
+            if isinstance(value, int | float) and isinstance(last, int | float):
+                size = abs(last) * deadband.size / 100 if deadband.relative else deadband.size
+                if abs(value - last) <= size:
+                    return False
+        self._last = value
+        return True
+
+    def tell(self) -> None:
+        """Send the present value, or why there is none: at once, or when a slow client takes events again."""
+        if self.circuit.slow and not self.queued:
+            self.circuit.hold(self)
+        else:
+            self.send()
+
+    def send(self) -> None:
+        """Send the present value, or why there is none."""
+        pv = self.channel.pv
+        if not self.channel.rights & READ:
+            self._fail(wire.NO_READ)
+            return
+        try:
+            whole = pv.encoded(self.form)
+        except ValueError:
+            self._fail(wire.GET_FAILED)
+            return
+        self._last = pv.value
+        self.push(whole)
+
+    def push(self, whole: tuple[int, bytes | bytearray]) -> None:
+        """Send an event: number of elements and body."""
+        count, body = whole
+        if count != self._count or len(body) != self._size:
+            self._count, self._size = count, len(body)
+            self._head = wire.message(wire.EVENT, len(body), self.form.dtype, count, wire.NORMAL, self.number)
+        circuit = self.circuit
+        if circuit.slow and self.queued:
+            circuit.queue(self, self._head, body)
+            return
+        circuit.updates += 1
+        out = circuit.out
+        out.append(self._head)
+        out.append(body)
+        if not circuit.scheduled:
+            circuit.schedule()
+        circuit.fresh += self._size
+        if circuit.fresh > ENOUGH:
+            circuit.flush()
+
+    def _fail(self, status: int) -> None:
+        self._count = -1
+        self.circuit.say(wire.message(wire.EVENT, 0, self.form.dtype, 0, status, self.number))
+
+    def rights_changed(self) -> None:
+        """Begin or end the flow of events, as the channel may now be read or not."""
+        self._leave()
+        self._join()
+        self.circuit.forget(self)
+        self.tell()
+
+    def close(self) -> None:
+        """End it; nothing of it is sent any more."""
+        self._leave()
+        self.circuit.forget(self)
+        self.circuit.subscriptions.pop(self.number, None)
+        self.channel.subscriptions.discard(self)

@@ -4,24 +4,25 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import caproto as ca
 from caproto.asyncio import server
 
-from iocs.ca.server import names
+from iocs.ca.access import Access
+from iocs.ca.putlog import PutLog
+from iocs.ca.server import fields, names
 from iocs.ca.server.beacons import Beacons
 from iocs.ca.server.channel import READ, WRITE
 from iocs.ca.server.circuit import Circuit
-from iocs.ca.server.fields import FIELDS, field, has_field
 from iocs.ca.server.limits import Limits
 from iocs.ca.server.names import Address
 from iocs.ca.server.pv import Pv
 from iocs.ca.server.search import Search
-from iocs.signals import Kind, Signal
+from iocs.log import quieten
+from iocs.signals import Kind
 
 log = logging.getLogger(__name__)
 
@@ -29,28 +30,7 @@ TESTED = ("1.3.0",)  # versions of caproto whose inner names are known to be as 
 ACCEPTED_A_TURN = 64
 BACKLOG = 1024  # connections that the kernel may keep for us
 RETRY = 0.2  # s; until we look again for a free descriptor
-
-
-class Access(Protocol):
-    """Who may do what: `[access]` of the site file."""
-
-    def rights(self, address: str, user: str, signal: Signal) -> tuple[bool, bool, Any]:
-        """Give (may read, may write, level) of a client, by its address and the user name that it claims."""
-        ...
-
-    def admits(self, address: str) -> bool:
-        """Tell whether an address may connect at all."""
-        ...
-
-
-class PutLog(Protocol):
-    """Where every put is written down."""
-
-    def note(
-        self, time_ns: int, peer: str, user: str, pv: str, old: Any, new: Any, accepted: bool, reason: str
-    ) -> None:
-        """Write a put down, without waiting."""
-        ...
+WEIGHED = 0.2  # s; how often it is seen what all clients make us hold
 
 
 @dataclass(slots=True)
@@ -81,67 +61,27 @@ class Counts:
     searches: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A connected client. `user` and `host` are its own words; `backlog` counts events that wait for it."""
-
-    address: str
-    port: int
-    user: str
-    host: str
-    channels: int
-    subscriptions: int
-    updates: int
-    dropped: int
-    backlog: int
-
-
-class Quiet(logging.Filter):
-    """Lets so many lines through in each period; says how many it kept back with the first line of the next one."""
-
-    def __init__(self, lines: int = 20, period: float = 10.0) -> None:
-        super().__init__()
-        self.lines, self.period = lines, period
-        self._began, self._said, self._kept = 0.0, 0, 0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether a line may be written."""
-        if record.created - self._began >= self.period or record.created < self._began:
-            if self._kept:
-                record.msg = f"{record.getMessage()} ({self._kept} lines before this were kept back)"
-                record.args = ()
-            self._began, self._said, self._kept = record.created, 0, 0
-        self._said += 1
-        self._kept += self._said > self.lines
-        return self._said <= self.lines
-
-
-def quieten(name: str) -> logging.Logger:
-    """Give a logger whose lines are bounded in rate, as clients can bring them about."""
-    logger = logging.getLogger(name)
-    if not any(isinstance(each, Quiet) for each in logger.filters):
-        logger.addFilter(Quiet())
-    return logger
-
-
 class Context(server.Context):
-    """caproto's context; PVs stand in `pvs`, by name."""
+    """caproto's context.
+
+    Attributes:
+        pvs: what is served, by name.
+        put_bytes: what the puts of all clients hold that wait or are being carried out.
+    """
 
     def __init__(
         self, pvs: dict[str, Pv], interfaces: list[str], limits: Limits, access: Access | None, put_log: PutLog | None
     ) -> None:
         super().__init__({}, interfaces)
-        self.pvs = pvs
-        self.limits = limits
-        self.access = access
-        self.put_log = put_log
+        self.pvs, self.limits, self.access, self.put_log = pvs, limits, access, put_log
+        self.put_bytes = 0
         self.counts = Counts()
         self.ca_server_port = int(os.environ.get("EPICS_CAS_SERVER_PORT") or self.ca_server_port)
         self.search = Search(self)
         self.beacons = Beacons(interfaces, self.environ)
         self.ready = asyncio.Event()
-        for name in ("iocs.ca.server.circuit", "iocs.ca.server.requests", "iocs.ca.server.search"):
-            quieten(name)
+        for name in ("circuit", "requests", "search"):
+            quieten(f"iocs.ca.server.{name}")
 
     @property
     def tcp_port(self) -> int:
@@ -150,29 +90,21 @@ class Context(server.Context):
 
     # PVs and rights
 
-    def exists(self, name: str) -> bool:
-        """Whether a name is served, fields and filters included; makes nothing."""
-        if name in self.pvs:
-            return True
-        address = names.parse(name) if "." in name else None
-        return address is not None and self._fits(address)
-
     def find(self, name: str) -> tuple[Address, Pv] | None:
-        """Give what a name means, None if it is not served."""
+        """Give what a name means and the PV whose record it is of; None if it is not served. Makes nothing."""
         if (pv := self.pvs.get(name)) is not None:
             return Address(name), pv
-        address = names.parse(name)
-        if address is None or not self._fits(address):
+        address = names.parse(name) if "." in name else None
+        pv = self.pvs.get(address.record) if address else None
+        if address is None or pv is None:
             return None
-        pv = self.pvs[address.record]
-        return address, pv if address.field == "VAL" else field(pv, address.field)
-
-    def _fits(self, address: Address) -> bool:
-        pv = self.pvs.get(address.record)
-        if pv is None or (address.field != "VAL" and not has_field(pv, address.field)):
-            return False
-        kind = pv.signal.kind if address.field == "VAL" else FIELDS[address.field][0]
-        return not address.long or kind in (Kind.STR, Kind.TEXT)
+        kind: Kind | None = pv.signal.kind
+        if address.field != "VAL":
+            found = fields.find(pv, address.field)
+            kind = found.kind if found else None
+        if kind is None or (address.long and kind not in (Kind.STR, Kind.TEXT)):
+            return None
+        return address, pv
 
     def rights(self, circuit: Circuit, pv: Pv) -> int:
         """Give what a client may do with a PV."""
@@ -185,6 +117,11 @@ class Context(server.Context):
         """Whether a client at this address may connect; who may not gets no answer to its searches either."""
         return self.access is None or self.access.admits(address)
 
+    def _has_room(self, address: str) -> bool:
+        """Whether one more connection fits: of all clients, and of those at this address."""
+        mine = sum(circuit.peer[0] == address for circuit in self.circuits)
+        return len(self.circuits) < self.limits.circuits and mine < self.limits.share
+
     def ended(self, circuit: Circuit) -> None:
         """Keep what an ended circuit has counted."""
         self.circuits.discard(circuit)
@@ -193,21 +130,33 @@ class Context(server.Context):
 
     def counted(self) -> Counts:
         """Give all counts as they stand."""
-        now = Counts(**{each.name: getattr(self.counts, each.name) for each in fields(Counts)})
-        now.clients = len(self.circuits)
-        now.searches = self.search.count
-        for circuit in self.circuits:
-            now.channels += len(circuit.channels)
-            now.subscriptions += len(circuit.subscriptions)
-            now.updates += circuit.updates
-            now.dropped += circuit.dropped
-        return now
+        circuits, counts = self.circuits, self.counts
+        return replace(
+            counts,
+            clients=len(circuits),
+            channels=sum(len(circuit.channels) for circuit in circuits),
+            subscriptions=sum(len(circuit.subscriptions) for circuit in circuits),
+            updates=counts.updates + sum(circuit.updates for circuit in circuits),
+            dropped=counts.dropped + sum(circuit.dropped for circuit in circuits),
+            searches=self.search.count,
+        )
+
+    def weigh(self) -> None:
+        """See what all clients make us hold; where it is too much, who holds most pays first."""
+        while True:
+            shared = {id(body): len(body) for circuit in self.circuits for body in circuit.bodies}
+            if sum(shared.values()) + sum(circuit.weight for circuit in self.circuits) <= self.limits.memory // 2:
+                return
+            max(self.circuits, key=lambda circuit: circuit.weight + sum(map(len, circuit.bodies))).pay()
 
     # What caproto's context calls
 
     async def started(self, async_layer: Any) -> None:
-        """Say that the sockets are open (caproto's start-up hook)."""
+        """Say that the sockets are open, and keep an eye on the clients (caproto's start-up hook)."""
         self.ready.set()
+        while True:
+            await asyncio.sleep(WEIGHED)
+            self.weigh()
 
     async def _bind_tcp_sockets_with_consistent_port_number(self, make_socket: Callable[..., Any]) -> Any:
         """Listen at once: of two processes that start together only one then has the port."""
@@ -226,7 +175,6 @@ class Context(server.Context):
     async def server_accept_loop(self, sock: socket.socket) -> None:
         """Accept connections, many a turn; without free descriptors look again later and say nothing."""
         loop = asyncio.get_running_loop()
-        arriving: set[Circuit] = set()  # some of them in `circuits` already
 
         def accept() -> None:
             for _ in range(ACCEPTED_A_TURN):
@@ -239,16 +187,14 @@ class Context(server.Context):
                     loop.remove_reader(sock)
                     loop.call_later(RETRY, resume)
                     return
-                full = len(self.circuits) + len(arriving - self.circuits) >= self.limits.circuits
-                if full or not self.admits(peer[0]):
+                if not self._has_room(peer[0]) or not self.admits(peer[0]):
                     self.counts.refused += 1
                     connection.close()
                     continue
                 connection.setblocking(False)
-                circuit = Circuit(self, self.limits)
-                arriving.add(circuit)
-                made = loop.connect_accepted_socket(partial(_same, circuit), connection)  # type: ignore[arg-type]
-                self.server_tasks.create(made).add_done_callback(partial(_discard, arriving, circuit))
+                circuit = Circuit(self, peer)
+                self.circuits.add(circuit)
+                self.server_tasks.create(self._connect(circuit, connection))
 
         def resume() -> None:
             if sock.fileno() >= 0:
@@ -260,6 +206,13 @@ class Context(server.Context):
         finally:
             if sock.fileno() >= 0:
                 loop.remove_reader(sock)
+
+    async def _connect(self, circuit: Circuit, connection: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: circuit, connection)
+        except OSError as error:  # it has gone already
+            log.debug("%s:%d: %s", *circuit.peer, error)
+            self.circuits.discard(circuit)
 
     async def _create_broadcaster_transport(self, interface: str) -> None:
         """Open the search socket; one hears all interfaces."""
@@ -277,14 +230,6 @@ class Context(server.Context):
     broadcaster_receive_loop = broadcaster_queue_loop = subscription_queue_loop = _nothing
 
 
-def _same(circuit: Circuit) -> Circuit:
-    return circuit
-
-
-def _discard(circuits: set[Circuit], circuit: Circuit, _: Any) -> None:
-    circuits.discard(circuit)
-
-
 def check_version() -> None:
     """Say plainly when caproto is one that this server was not tested with."""
     if ca.__version__ not in TESTED:
@@ -293,21 +238,3 @@ def check_version() -> None:
             ca.__version__,
             ", ".join(TESTED),
         )
-
-
-def describe(circuits: Iterable[Circuit]) -> list[Client]:
-    """Give what is known of each client."""
-    return [
-        Client(
-            circuit.peer[0],
-            circuit.peer[1],
-            circuit.user,
-            circuit.host,
-            len(circuit.channels),
-            len(circuit.subscriptions),
-            circuit.updates,
-            circuit.dropped,
-            circuit.backlog,
-        )
-        for circuit in circuits
-    ]

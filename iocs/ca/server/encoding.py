@@ -8,12 +8,15 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from iocs.ca import EPICS_EPOCH, NS
 from iocs.signals import TEXT_BYTES
+
+if TYPE_CHECKING:
+    from iocs.ca.server.pv import Pv
 
 STRING, INT, FLOAT, ENUM, CHAR, LONG, DOUBLE = range(7)
 PLAIN, STS, TIME, GR, CTRL = range(5)  # form; DBR type = 7 * form + native type
@@ -57,21 +60,6 @@ class Metadata:
     limits: tuple[float, ...] = (0.0,) * 8
 
 
-class Served(Protocol):
-    """What is encoded: a PV as it stands. `value`: number, state number, text, or a sequence of numbers."""
-
-    native: int
-    value: Any
-    time_ns: int
-    severity: int
-    status: int
-
-    @property
-    def metadata(self) -> Metadata:
-        """What goes with the value."""
-        ...
-
-
 def cut(text: str, size: int) -> bytes:
     """Give at most `size` bytes of UTF-8 without breaking a character."""
     raw = text.encode(errors="replace")
@@ -84,7 +72,7 @@ def stamp(time_ns: int) -> tuple[int, int]:
     return (seconds - EPICS_EPOCH, nanoseconds) if seconds >= EPICS_EPOCH else (0, 0)
 
 
-def encode(pv: Served, form: Form, now_ns: int = 0) -> tuple[int, bytes | bytearray]:
+def encode(pv: "Pv", form: Form, now_ns: int = 0) -> tuple[int, bytes | bytearray]:
     """Encode a PV's value; gives the number of elements and the message's body.
 
     Args:
@@ -175,7 +163,7 @@ def _text(text: str, own: int, native: int, long: bool, part: tuple[int, int | N
     return np.frombuffer(raw, "u1").astype(_ARRAYS[native]).tobytes(), len(raw)
 
 
-def _head(kind: int, native: int, pv: Served, time_ns: int) -> bytes:
+def _head(kind: int, native: int, pv: "Pv", time_ns: int) -> bytes:
     """Encode what stands before the value."""
     if kind == PLAIN:
         return b""

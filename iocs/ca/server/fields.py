@@ -1,23 +1,32 @@
 """Record fields of a PV (NAME.EGU, NAME.HIHI, ...), made when somebody asks for them.
 
 Names and meanings are those of EPICS Base's record reference; limits that are not set are NaN. Fields cannot be put:
-what they say stands in the site file.
+what they say stands in the site file. What a PV has no honest value for (DTYP, FLNK, PROC ...) it has no field for.
 """
 
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from iocs.ca.server.pv import Judged, Pv
 from iocs.signals import Alarms, Direction, Kind, Refused, Severity, Signal, Status
 
-# (kind, what it is of the PV); None: a PV of this kind has no such field
-Field = tuple[Kind, Callable[[Pv], Any]]
+
+class Field(NamedTuple):
+    """A field: its kind, and what it is of a PV."""
+
+    kind: Kind
+    of: Callable[[Pv], Any]
+    states: tuple[str, ...] = ()
+
+
 SEVERITIES = tuple(severity.name for severity in Severity)
+SCANS = ("Passive", "Event", "I/O Intr", *(f"{each} second" for each in ("10", "5", "2", "1", ".5", ".2", ".1")))
 NO_ALARMS = Alarms()
 NUMBERS = (Kind.FLOAT, Kind.INT)
+CHANGING = ("SEVR", "STAT", "TIME", "UDF", "NORD")  # with every post; the others when the PV is described anew
 _RTYP = {Kind.FLOAT: ("ai", "ao"), Kind.INT: ("longin", "longout"), Kind.STR: ("stringin", "stringout")}
 _FTVL = {Kind.FLOAT: "DOUBLE", Kind.INT: "LONG", Kind.TEXT: "CHAR"}
 _PLACES = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
@@ -29,40 +38,52 @@ def record_type(pv: Pv) -> str:
     if signal.count > 1 or signal.kind is Kind.TEXT:
         return "waveform"
     if signal.kind is Kind.ENUM:
-        return ("bi" if _is_bit(signal) else "mbbi")[:-1] + ("o" if signal.writable else "i")
+        return ("bi" if len(signal.states) == 2 else "mbbi")[:-1] + ("o" if signal.writable else "i")
     return _RTYP[signal.kind][signal.writable]
 
 
-def has_field(pv: Pv, name: str) -> bool:
-    """Whether a PV has a field, without making it."""
-    return name in FIELDS and FIELDS[name][1](pv) is not None
+def find(pv: Pv, name: str) -> Field | None:
+    """Give what a field is, None where a PV of this kind has no such field."""
+    kind, record = pv.signal.kind, record_type(pv)
+    for group, has in (
+        (COMMON, True),
+        (NUMBER, kind in NUMBERS),
+        (FLOAT, kind is Kind.FLOAT),
+        (OUTPUT, kind in NUMBERS and pv.signal.writable),
+        (WAVEFORM, record == "waveform"),
+        (BIT, record in ("bi", "bo")),
+        (STATES, record in ("mbbi", "mbbo")),
+    ):
+        if has and name in group:
+            return group[name]
+    return None
 
 
-def field(pv: Pv, name: str) -> Pv:
-    """Give a field of a PV; there is one PV of it, which follows its record's alarm.
-
-    Raises:
-        KeyError: a PV of this kind has no such field.
-    """
+def field(pv: Pv, name: str) -> "FieldPv":
+    """Give the PV of a field that `find` has found; there is one of it."""
     if name not in pv.fields:
-        if not has_field(pv, name):
+        found = find(pv, name)
+        if found is None:
             raise KeyError(f"{pv.name}.{name}")
-        pv.fields[name] = FieldPv(pv, name)
+        pv.fields[name] = FieldPv(pv, name, found)
     return pv.fields[name]
 
 
 class FieldPv(Pv):
-    """A field; its value is taken from its record whenever it is asked for."""
+    """A field; its value is taken from its record whenever it is asked for.
 
-    __slots__ = ("_of", "record")
+    Attributes:
+        changes: with every post of its record.
+    """
 
-    def __init__(self, record: Pv, name: str) -> None:
-        kind, self._of = FIELDS[name]
-        states = SEVERITIES if kind is Kind.ENUM else ()
+    __slots__ = ("_of", "changes", "record")
+
+    def __init__(self, record: Pv, name: str, field: Field) -> None:
         # a setpoint, so that a put comes here and the reason for its refusal goes to the client
-        signal = Signal("VAL", Direction.SETPOINT, kind, states=states, precision=6, level=record.signal.level)
-        super().__init__(f"{record.name}.{name}", signal, _refuse)
-        self.record = record
+        level, states = record.signal.level, field.states
+        signal = Signal("VAL", Direction.SETPOINT, field.kind, states=states, precision=6, level=level)
+        super().__init__(f"{record.name}.{name}", signal, _refuse, record.on_refused)
+        self.record, self.changes, self._of = record, name in CHANGING, field.of
         self._plain = False
         self.refresh()
 
@@ -79,55 +100,54 @@ async def _refuse(name: str, value: Any, by: str) -> None:
     raise Refused(f"{name} cannot be put: set it in the site file")
 
 
-def _is_bit(signal: Signal) -> bool:
-    return len(signal.states) == 2
+def _text(of: Callable[[Signal], str]) -> Field:
+    return Field(Kind.STR, lambda pv: of(pv.signal))
 
 
-def _of_number(value: Callable[[Signal], Any]) -> Field:
-    return Kind.FLOAT, lambda pv: value(pv.signal) if pv.signal.kind in NUMBERS else None
+def _whole(of: Callable[[Pv], int]) -> Field:
+    return Field(Kind.INT, of)
+
+
+def _number(of: Callable[[Signal], float]) -> Field:
+    return Field(Kind.FLOAT, lambda pv: of(pv.signal))
+
+
+def _severity(of: Callable[[Pv], int]) -> Field:
+    return Field(Kind.ENUM, of, SEVERITIES)
 
 
 def _limit(side: int) -> Field:
-    return _of_number(lambda signal: (signal.limits or (0.0, 0.0))[side])
+    return _number(lambda signal: (signal.limits or (0.0, 0.0))[side])
 
 
-def _drive(side: int) -> Field:
-    return Kind.FLOAT, lambda pv: (pv.signal.limits or (0.0, 0.0))[side] if _is_output(pv.signal) else None
-
-
-def _is_output(signal: Signal) -> bool:
-    return signal.writable and signal.kind in NUMBERS
+def _alarms(signal: Signal) -> Alarms:
+    return signal.alarms or NO_ALARMS
 
 
 def _alarm(name: str) -> Field:
     def level(signal: Signal) -> float:
-        limit = getattr(signal.alarms or NO_ALARMS, name)
+        limit = getattr(_alarms(signal), name)
         return math.nan if limit is None else limit
 
-    return _of_number(level)
+    return _number(level)
 
 
 def _alarm_severity(name: str, severity: Severity) -> Field:
-    def of(pv: Pv) -> int | None:
-        if pv.signal.kind not in NUMBERS:
-            return None
-        return Severity.NO_ALARM if getattr(pv.signal.alarms or NO_ALARMS, name) is None else severity
-
-    return Kind.ENUM, of
+    return _severity(lambda pv: 0 if getattr(_alarms(pv.signal), name) is None else severity)
 
 
-def _state(place: int, pv: Pv, *, bit: bool) -> str | None:
-    states = pv.signal.states
-    if not states or _is_bit(pv.signal) != bit:
-        return None
-    return states[place] if place < len(states) else ""
+def _state(place: int, signal: Signal) -> str:
+    return signal.states[place] if place < len(signal.states) else ""
 
 
-def _state_severity(place: int, pv: Pv, *, bit: bool) -> int | None:
-    if _state(place, pv, bit=bit) is None:
-        return None
+def _state_severity(place: int, pv: Pv) -> int:
     severities = pv.signal.state_severities
     return severities[place] if place < len(severities) else Severity.NO_ALARM
+
+
+def _state_value(place: int, pv: Pv) -> int:
+    """A state's number is its place; those that are not there have 0, as in a record."""
+    return place if place < len(pv.signal.states) else 0
 
 
 def _time(pv: Pv) -> str:
@@ -138,23 +158,27 @@ def _length(pv: Pv) -> int:
     return len(pv.value.encode()) if pv.signal.kind is Kind.TEXT else len(pv.value) if pv.signal.count > 1 else 1
 
 
-def _element(pv: Pv) -> str | None:
-    return _FTVL[pv.signal.kind] if record_type(pv) == "waveform" else None
+def _scan(pv: Pv) -> int:
+    """A readback is posted when its box tells it; a setpoint is put."""
+    return SCANS.index("Passive" if pv.signal.writable else "I/O Intr")
 
 
-FIELDS: dict[str, Field] = {
-    "NAME": (Kind.STR, lambda pv: pv.name),
-    "DESC": (Kind.STR, lambda pv: pv.signal.doc),
-    "RTYP": (Kind.STR, record_type),
-    "STAT": (Kind.STR, lambda pv: Status(pv.status).name),
-    "SEVR": (Kind.ENUM, lambda pv: pv.severity),
-    "TIME": (Kind.STR, _time),
-    "EGU": (Kind.STR, lambda pv: pv.signal.unit if pv.signal.kind in NUMBERS else None),
-    "PREC": (Kind.INT, lambda pv: pv.signal.precision if pv.signal.kind is Kind.FLOAT else None),
+COMMON = {
+    "NAME": Field(Kind.STR, lambda pv: pv.name),
+    "DESC": _text(lambda signal: signal.doc),
+    "RTYP": Field(Kind.STR, record_type),
+    "SCAN": Field(Kind.ENUM, _scan, SCANS),
+    "STAT": Field(Kind.STR, lambda pv: Status(pv.status).name),
+    "SEVR": _severity(lambda pv: pv.severity),
+    "TIME": Field(Kind.STR, _time),
+    "UDF": _whole(lambda pv: pv.status == Status.UDF),
+    "NELM": _whole(lambda pv: pv.size),
+    "NORD": _whole(_length),
+}
+NUMBER = {
+    "EGU": _text(lambda signal: signal.unit),
     "LOPR": _limit(0),
     "HOPR": _limit(1),
-    "DRVL": _drive(0),
-    "DRVH": _drive(1),
     "HIHI": _alarm("hihi"),
     "HIGH": _alarm("high"),
     "LOW": _alarm("low"),
@@ -163,17 +187,21 @@ FIELDS: dict[str, Field] = {
     "HSV": _alarm_severity("high", Severity.MINOR),
     "LSV": _alarm_severity("low", Severity.MINOR),
     "LLSV": _alarm_severity("lolo", Severity.MAJOR),
-    "HYST": _of_number(lambda signal: (signal.alarms or NO_ALARMS).hysteresis),
-    "MDEL": _of_number(lambda signal: signal.mdel),
-    "ADEL": _of_number(lambda signal: signal.adel),
-    "NELM": (Kind.INT, lambda pv: pv.size),
-    "NORD": (Kind.INT, _length),
-    "FTVL": (Kind.STR, _element),
-    "ZNAM": (Kind.STR, partial(_state, 0, bit=True)),
-    "ONAM": (Kind.STR, partial(_state, 1, bit=True)),
-    "ZSV": (Kind.ENUM, partial(_state_severity, 0, bit=True)),
-    "OSV": (Kind.ENUM, partial(_state_severity, 1, bit=True)),
+    "HYST": _number(lambda signal: _alarms(signal).hysteresis),
+    "MDEL": _number(lambda signal: signal.mdel),
+    "ADEL": _number(lambda signal: signal.adel),
 }
+FLOAT = {"PREC": _whole(lambda pv: pv.signal.precision)}
+OUTPUT = {"DRVL": _limit(0), "DRVH": _limit(1)}
+WAVEFORM = {"FTVL": _text(lambda signal: _FTVL[signal.kind])}
+BIT = {
+    "ZNAM": _text(partial(_state, 0)),
+    "ONAM": _text(partial(_state, 1)),
+    "ZSV": _severity(partial(_state_severity, 0)),
+    "OSV": _severity(partial(_state_severity, 1)),
+}
+STATES: dict[str, Field] = {}
 for _place, _word in enumerate(_PLACES):
-    FIELDS[f"{_word}ST"] = (Kind.STR, partial(_state, _place, bit=False))
-    FIELDS[f"{_word}SV"] = (Kind.ENUM, partial(_state_severity, _place, bit=False))
+    STATES[f"{_word}ST"] = _text(partial(_state, _place))
+    STATES[f"{_word}SV"] = _severity(partial(_state_severity, _place))
+    STATES[f"{_word}VL"] = _whole(partial(_state_value, _place))

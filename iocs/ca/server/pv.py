@@ -16,6 +16,7 @@ from iocs.ca.server.encoding import CHAR, DOUBLE, ENUM, LONG, STRING, Form, Meta
 from iocs.signals import (
     STR_BYTES,
     TEXT_BYTES,
+    Alarms,
     Bad,
     Kind,
     Reading,
@@ -24,22 +25,26 @@ from iocs.signals import (
     Signal,
     Status,
     limit_alarm,
+    same_type,
     typed,
 )
 
 if TYPE_CHECKING:
     from iocs.ca.server.channel import Channel, Subscription
+    from iocs.ca.server.fields import FieldPv
 
 log = logging.getLogger(__name__)
 
 VALUE, LOG, ALARM, PROPERTY = 1, 2, 4, 8  # event masks (DBE_*)
 NATIVE = {Kind.FLOAT: DOUBLE, Kind.INT: LONG, Kind.ENUM: ENUM, Kind.STR: STRING, Kind.TEXT: CHAR}
-STRAY_COUNT = 1024  # elements that are decoded of any put, for a refusal in the device's own words
 MOST_WAITING = 200  # puts to one PV; they are carried out though their clients have left
 MOST_FORMS = 8  # in which a value is kept encoded; clients may ask for any number
+MOST_KEPT = 1 << 22  # bytes of them; one form is kept however large it is
 
 # (name of the PV, value, who) -> nothing, or Refused
 Put = Callable[[str, Any, str], Awaitable[None]]
+# (name of the PV or field, value if it was understood, who, why)
+OnRefused = Callable[[str, Any, str, str], None]
 Judged = tuple[Any, Severity, Status]
 
 
@@ -49,6 +54,7 @@ class Pv:
     Attributes:
         name: whole name of the PV.
         put: carries out a client's put; None where nothing may be put.
+        on_refused: hears of every put that was refused, to a field too.
         value: number, state number, text, or a sequence of numbers; UDF and INVALID until the first post.
         time_ns: when it was taken, ns since 1970; 0 before the first post.
         subscriptions: of clients, by the form that they want.
@@ -70,6 +76,7 @@ class Pv:
         "fields",
         "name",
         "native",
+        "on_refused",
         "put",
         "severity",
         "signal",
@@ -80,10 +87,11 @@ class Pv:
         "watchers",
     )
 
-    def __init__(self, name: str, signal: Signal, put: Put | None = None) -> None:
+    def __init__(self, name: str, signal: Signal, put: Put | None = None, on_refused: OnRefused | None = None) -> None:
         self.name = name
         self.signal = signal
         self.put = put
+        self.on_refused = on_refused
         self.native = NATIVE[signal.kind]
         self.value: Any = [] if signal.count > 1 else UNKNOWN[signal.kind]
         self.time_ns = 0
@@ -92,9 +100,9 @@ class Pv:
         self.connected = True
         self.subscriptions: dict[Form, list[Subscription]] = {}
         self.channels: set[Channel] = set()
-        self.fields: dict[str, Pv] = {}
+        self.fields: dict[str, FieldPv] = {}
         self.watchers: list[Callable[[Reading], None]] = []
-        self._plain = signal.kind is Kind.FLOAT and signal.count == 1 and signal.alarms is None
+        self._plain = _is_plain(signal)
         self._limit = Status.NO_ALARM  # the limit alarm of the last good value, from which hysteresis counts
         self._complaint = ""
         self._posted = self._logged = self.value
@@ -119,8 +127,19 @@ class Pv:
 
     @property
     def metadata(self) -> Metadata:
-        """Unit, precision, limits and states, as the signal declares them."""
-        return metadata(self.signal)
+        """What clients show beside the value, as the signal declares it."""
+        signal = self.signal
+        if signal.kind is Kind.ENUM:
+            return Metadata(states=signal.states)
+        if signal.kind in (Kind.STR, Kind.TEXT):
+            return Metadata()
+        low, high = signal.limits or (0.0, 0.0)
+        control = (high, low) if signal.writable else (0.0, 0.0)
+        alarms = signal.alarms or Alarms()
+        levels = (alarms.hihi, alarms.high, alarms.low, alarms.lolo)
+        # NaN where no limit is set, as EPICS records tell it
+        limits = (high, low, *(math.nan if level is None else level for level in levels), *control)
+        return Metadata(signal.unit, signal.precision if signal.kind is Kind.FLOAT else 0, (), limits)
 
     # What whoever serves does
 
@@ -154,6 +173,28 @@ class Pv:
             self._cache.clear()
         if flags:
             self._tell(flags)
+        if self.fields:
+            self._refresh_fields()
+
+    def describe(self, signal: Signal) -> None:
+        """Take another declaration of the same type; who asked for PROPERTY events gets one.
+
+        Alarm limits judge from the next post on.
+
+        Raises:
+            ValueError: its clients were told another type.
+        """
+        if not same_type(self.signal, signal):
+            raise ValueError(f"{self.name}: its clients were told another type; withdraw it and serve it anew")
+        self.signal, self._plain = signal, _is_plain(signal)
+        self._cache.clear()
+        self._tell(PROPERTY)
+        self._refresh_fields(all_of_them=True)
+
+    def _refresh_fields(self, *, all_of_them: bool = False) -> None:
+        for field in self.fields.values():
+            if field.subscriptions and (field.changes or all_of_them):
+                field.refresh()
 
     def invalidate(self, status: int) -> None:
         """Make the PV INVALID with its last value and stamp; it stays UDF if it never had one."""
@@ -161,6 +202,7 @@ class Pv:
             self.severity, self.status = Severity.INVALID, status
             self._cache.clear()
             self._tell(VALUE | LOG | ALARM)
+            self._refresh_fields()
 
     def disconnect(self) -> None:
         """Say that the PV is no longer served: to its clients, and to the watchers in this process."""
@@ -184,20 +226,27 @@ class Pv:
         if whole is None:
             if form.now:  # the time of sending is another one at the next event
                 return encoding.encode(self, form, time.time_ns())
-            if len(self._cache) >= MOST_FORMS:
+            whole = encoding.encode(self, form)
+            large = len(whole[1]) > MOST_KEPT // MOST_FORMS
+            if len(self._cache) >= MOST_FORMS or (large and self._kept() + len(whole[1]) > MOST_KEPT):
                 self._cache.clear()
-            whole = self._cache[form] = encoding.encode(self, form)
+            self._cache[form] = whole
         return whole
+
+    def _kept(self) -> int:
+        return sum(len(body) for _, body in self._cache.values())
 
     # What a client's put comes to
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator[Put]:
         """Hold the PV for one put: those to one PV are carried out one after the other, in order of arrival.
 
         Raises:
-            Refused: too many wait already.
+            Refused: too many wait already, or nothing can be put.
         """
+        if self.put is None:
+            raise Refused(f"{self.name} cannot be put")
         if self._turn is None:
             self._turn = asyncio.Lock()
         if self._waiting >= MOST_WAITING:
@@ -205,19 +254,9 @@ class Pv:
         self._waiting += 1
         try:
             async with self._turn:
-                yield
+                yield self.put
         finally:
             self._waiting -= 1
-
-    async def carry_out(self, value: Any, by: str) -> None:
-        """Carry out a put, whose turn it is.
-
-        Raises:
-            Refused: it was not carried out; the text says why.
-        """
-        if self.put is None:
-            raise Refused(f"{self.name} cannot be put")
-        await self.put(self.name, value, by)
 
     async def settled(self) -> None:
         """Wait until the puts that are under way have been carried out."""
@@ -229,10 +268,8 @@ class Pv:
         """Give what a client sent as a plain value; what is not of our kind is given as it came, for refusal.
 
         Raises:
-            Refused: it is no value at all, or far too many.
+            Refused: it is no value at all.
         """
-        if not 0 < count <= max(self.size, STRAY_COUNT):
-            raise Refused(f"{count} elements are given, at most {self.size} fit")
         try:
             values = encoding.decode(native, count, body)
         except ValueError as error:
@@ -244,7 +281,7 @@ class Pv:
                 return str(values[0])
         if self.signal.count == 1 and count == 1:
             return values[0] if isinstance(values, list) else values[0].item()
-        return values if native != CHAR else values.tolist()
+        return values
 
     # Within
 
@@ -286,28 +323,33 @@ class Pv:
         for form, subscriptions in self.subscriptions.items():
             whole: Any = None
             for subscription in subscriptions:
-                if subscription.mask & flags and (
-                    subscription.deadband is None or subscription.passes(self.value, flags)
+                if not subscription.mask & flags or (
+                    subscription.deadband is not None and not subscription.passes(self.value, flags)
                 ):
-                    if whole is None:
-                        try:
-                            whole = self.encoded(form)
-                        except ValueError:
-                            whole = False
-                    if whole:
-                        subscription.push(whole)
-                    else:
-                        subscription.fail()
+                    continue
+                if subscription.circuit.slow and not subscription.queued:
+                    subscription.circuit.hold(subscription)
+                    continue
+                if whole is None:
+                    try:
+                        whole = self.encoded(form)
+                    except ValueError:
+                        whole = False
+                if whole:
+                    subscription.push(whole)
+                else:
+                    subscription.send()
         if self.watchers:
             self._tell_watchers()
-        if flags & ALARM:
-            for field in tuple(self.fields.values()):
-                field.refresh()
 
     def _tell_watchers(self) -> None:
         reading = self.reading
         for on_reading in tuple(self.watchers):
             tell(on_reading, self.name, reading)
+
+
+def _is_plain(signal: Signal) -> bool:
+    return signal.kind is Kind.FLOAT and signal.count == 1 and signal.alarms is None
 
 
 def tell(on_reading: Callable[[Reading], None], name: str, reading: Reading) -> None:
@@ -336,21 +378,6 @@ def moved(value: float, old: float, deadband: float) -> bool:
     if value == old:
         return deadband < 0
     return not abs(value - old) <= deadband and (value == value or old == old or deadband < 0)
-
-
-def metadata(signal: Signal) -> Metadata:
-    """Give what clients show beside a signal's value."""
-    if signal.kind is Kind.ENUM:
-        return Metadata(states=signal.states)
-    if signal.kind in (Kind.STR, Kind.TEXT):
-        return Metadata()
-    low, high = signal.limits or (0.0, 0.0)
-    control = (high, low) if signal.writable else (0.0, 0.0)
-    alarms = signal.alarms
-    levels = (alarms.hihi, alarms.high, alarms.low, alarms.lolo) if alarms else (None,) * 4
-    # NaN where no limit is set, as EPICS records tell it
-    limits = (high, low, *(math.nan if level is None else level for level in levels), *control)
-    return Metadata(signal.unit, signal.precision if signal.kind is Kind.FLOAT else 0, (), limits)
 
 
 UNKNOWN = {Kind.FLOAT: math.nan, Kind.INT: 0, Kind.ENUM: 0, Kind.STR: "", Kind.TEXT: ""}

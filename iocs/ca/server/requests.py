@@ -7,12 +7,8 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any
 
-import caproto as ca
-
 from iocs.ca.server import encoding, wire
-from iocs.ca.server.channel import READ as MAY_READ
-from iocs.ca.server.channel import WRITE as MAY_WRITE
-from iocs.ca.server.channel import Channel, Subscription
+from iocs.ca.server.channel import READ, WRITE, Channel, Subscription
 from iocs.ca.server.fields import record_type
 from iocs.ca.server.wire import Request
 from iocs.signals import Refused, label
@@ -22,20 +18,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NO_READ = wire.code(ca.CAStatus.ECA_NORDACCESS)
-NO_WRITE = wire.code(ca.CAStatus.ECA_NOWTACCESS)
-# Never ECA_BADTYPE: its severity makes libca's tools abort
-GET_FAILED = wire.code(ca.CAStatus.ECA_GETFAIL)
-PUT_FAILED = wire.code(ca.CAStatus.ECA_PUTFAIL)
-BAD_COUNT = wire.code(ca.CAStatus.ECA_BADCOUNT)
-NO_MEMORY = wire.code(ca.CAStatus.ECA_ALLOCMEM)
-STRAY_COUNT = 256  # elements; clients may ask for so many of a scalar
-SMALLEST_ROOM = 16384  # bytes; so much is read of every put, for a refusal in the device's own words
+STRAY_READ = 256  # elements; clients may ask for so many of a scalar
+STRAY_PUT = 1024  # elements; so many are read of every put, for a refusal in the device's own words
+PUT_OVERHEAD = 4096  # bytes that a put costs besides its own while it waits
 SETTLE = 0.02  # s; how long a get waits for the same channel's put, as caput reads back at once
 
 
 def _version(circuit: "Circuit", request: Request) -> None:
-    circuit.greeted = True
+    circuit.greet()
     circuit.say(wire.version())
 
 
@@ -52,7 +42,7 @@ def _search(circuit: "Circuit", request: Request) -> None:
     """A client that uses us as its name server."""
     context, cid = circuit.context, request.first
     address = context.search.address_for(circuit.peer[0])
-    if address is not None and context.exists(wire.text(request.body)):
+    if address is not None and context.find(wire.text(request.body)):
         circuit.say(wire.found(context.tcp_port, address, cid))
     elif request.dtype == wire.REPLY_WANTED:
         circuit.say(wire.HEADER.pack(wire.NOT_FOUND, 0, wire.REPLY_WANTED, wire.MINOR, cid, cid))
@@ -98,27 +88,26 @@ def _subscribe(circuit: "Circuit", request: Request) -> None:
     if len(circuit.subscriptions) >= circuit.limits.subscriptions:
         circuit.context.counts.refused += 1
         most = f"at most {circuit.limits.subscriptions} subscriptions a client"
-        circuit.error(request.head, channel.cid, NO_MEMORY, most)
-    elif dtype > encoding.LAST_TYPE or not mask or count > max(channel.shape[1], STRAY_COUNT):
+        circuit.error(request.head, channel.cid, wire.NO_MEMORY, most)
+    elif dtype > encoding.LAST_TYPE or not mask or count > max(channel.shape[1], STRAY_READ):
         words = f"no events of type {dtype}, {count} elements, mask {mask}"
-        circuit.error(request.head, channel.cid, GET_FAILED, words)
+        circuit.error(request.head, channel.cid, wire.GET_FAILED, words)
     else:
         channel.pv.refresh()
-        Subscription(channel, number, mask, channel.form(dtype, count)).first()
+        Subscription(channel, number, mask, channel.form(dtype, count)).tell()
 
 
 def _unsubscribe(circuit: "Circuit", request: Request) -> None:
-    _, dtype, count, sid, number, _ = request
-    subscription = circuit.subscriptions.get(number)
+    circuit.channel(request.first)
+    subscription = circuit.subscriptions.get(request.second)
     if subscription is None:
-        raise wire.Malformed(f"there is no subscription {number}")
+        raise wire.Malformed(f"there is no subscription {request.second}")
     subscription.close()
-    circuit.say(wire.message(wire.EVENT, 0, dtype, count, sid, number))
+    circuit.say(wire.message(wire.EVENT, 0, *request[1:5]))
 
 
 def _read(circuit: "Circuit", request: Request) -> None:
-    command, dtype, count, sid, ioid, _ = request
-    read(circuit, command, dtype, count, sid, ioid)
+    read(circuit, *request[:5])
 
 
 def read(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, ioid: int) -> None:
@@ -130,20 +119,20 @@ def read(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, ioi
         _answer_read(circuit, channel, command, dtype, count, ioid)
 
 
-async def _read_settled(circuit: "Circuit", channel: Channel, command: int, dtype: int, count: int, ioid: int) -> None:
+async def _read_settled(circuit: "Circuit", channel: Channel, *asked: int) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SETTLE):
             await channel.pv.settled()
     if circuit.connected and channel.sid in circuit.channels:
-        _answer_read(circuit, channel, command, dtype, count, ioid)
+        _answer_read(circuit, channel, *asked)
 
 
 def _answer_read(circuit: "Circuit", channel: Channel, command: int, dtype: int, count: int, ioid: int) -> None:
     pv = channel.pv
-    if not channel.rights & MAY_READ:
-        status, reason = NO_READ, "read access denied"
-    elif count > STRAY_COUNT and count > channel.shape[1]:
-        status, reason = BAD_COUNT, f"{channel.name} has at most {channel.shape[1]} elements"
+    if not channel.rights & READ:
+        status, reason = wire.NO_READ, "read access denied"
+    elif count > STRAY_READ and count > channel.shape[1]:
+        status, reason = wire.BAD_COUNT, f"{channel.name} has at most {channel.shape[1]} elements"
     else:
         try:
             pv.refresh()
@@ -155,7 +144,7 @@ def _answer_read(circuit: "Circuit", channel: Channel, command: int, dtype: int,
             circuit.say(wire.message(command, len(body), dtype, length, first, ioid), body)
             return
         except ValueError as error:
-            status, reason = GET_FAILED, str(error)
+            status, reason = wire.GET_FAILED, str(error)
     if command == wire.READ_NOTIFY:
         circuit.say(wire.message(command, 0, dtype, 0, status, ioid))
     else:
@@ -172,72 +161,94 @@ def _special(channel: Channel, dtype: int) -> bytes:
     raise ValueError(f"there is no DBR type {dtype} to read")
 
 
-def refuse_oversize(circuit: "Circuit", request: Request, size: int) -> bool:
-    """Refuse a put of far more than the PV holds before its body has come; say whether it was refused."""
+def _write(circuit: "Circuit", request: Request) -> None:
     channel = circuit.channel(request.first)
-    most = channel.shape[1] if channel.address.long else channel.pv.size
-    if size <= max(most * encoding.SIZES[request.dtype % 7], SMALLEST_ROOM):
+    if not _refused(circuit, channel, request, len(request.body)):
+        size = len(request.body) + PUT_OVERHEAD
+        channel.puts += 1
+        circuit.puts += 1
+        circuit.put_bytes += size
+        circuit.context.put_bytes += size
+        circuit.context.server_tasks.create(_put(circuit, channel, request, size))
+
+
+def refused_early(circuit: "Circuit", request: Request, size: int) -> bool:
+    """Refuse a put for which nothing speaks before its body has come; say whether its body is to be passed over."""
+    try:
+        return _refused(circuit, circuit.channel(request.first), request, size)
+    except wire.Late:
+        return True
+
+
+def _refused(circuit: "Circuit", channel: Channel, request: Request, size: int) -> bool:
+    """Refuse a put that the device need not be asked for."""
+    pv, limits, context = channel.pv, circuit.limits, circuit.context
+    most = limits.memory // 2
+    given = max(request.elements, size // encoding.SIZES[request.dtype % 7])
+    status = wire.PUT_FAILED
+    if not pv.writable:
+        status, reason = wire.NO_WRITE, f"{pv.name} cannot be put"
+    elif not channel.rights & WRITE:
+        status, reason = wire.NO_WRITE, f"write access to {channel.name} denied"
+    elif not request.elements or given > max(pv.size, STRAY_PUT):
+        reason = f"{given} elements are given, at most {pv.size} fit"
+    elif circuit.puts >= limits.puts:
+        reason = f"{circuit.puts} puts of this client wait already"
+    elif context.put_bytes + size > most and circuit.put_bytes + size > most // len(context.circuits):
+        reason = f"puts that wait hold {context.put_bytes} bytes already; there are {most} for all clients"
+    else:
         return False
-    reason = f"{request.elements} elements are given, at most {most} fit"
-    _note(circuit, channel, channel.pv.value, None, reason)
-    _answer_put(circuit, channel, request, PUT_FAILED, reason)
+    value = None
+    with contextlib.suppress(Refused):  # no value of the PV's kind, or not there yet: nothing to write down
+        value = pv.understood(request.dtype, request.elements, request.body)
+    _end_put(circuit, channel, request, pv.value, value, status, reason)
     return True
 
 
-def _write(circuit: "Circuit", request: Request) -> None:
-    channel = circuit.channel(request.first)
-    if not channel.rights & MAY_WRITE:
-        reason = f"write access to {channel.name} denied"
-        value = None
-        with contextlib.suppress(Refused):  # no value of the PV's kind: nothing to write down
-            value = channel.pv.understood(request.dtype, request.elements, request.body)
-        _note(circuit, channel, channel.pv.value, value, reason)
-        _answer_put(circuit, channel, request, NO_WRITE, reason)
-        return
-    channel.puts += 1
-    circuit.puts += 1
-    circuit.context.server_tasks.create(_put(circuit, channel, request))
-
-
-async def _put(circuit: "Circuit", channel: Channel, request: Request) -> None:
+async def _put(circuit: "Circuit", channel: Channel, request: Request, size: int) -> None:
     """Carry out a put in a task of its own, so that no other client waits; it goes on if this client leaves."""
     pv, value, reason = channel.pv, None, ""
     old = pv.value
     try:
         value = pv.understood(request.dtype, request.elements, request.body)
-        async with pv.turn():
-            old = pv.value
-            await pv.carry_out(value, f"{circuit.user or '?'}@{circuit.peer[0]}")
+        waits = circuit.turns.locked()
+        async with circuit.turns:
+            if waits and not circuit.connected:
+                raise Refused("its client left while it waited")
+            async with pv.turn() as put:
+                old = pv.value
+                await put(pv.name, value, circuit.who)
     except Refused as error:
         reason = str(error) or "refused"
     except Exception as error:
         log.exception("put of %s failed", channel.name)
         reason = f"internal error: {type(error).__name__}: {error}"
     finally:
-        circuit.put_ended(channel)
-    _note(circuit, channel, old, value, reason)
-    if circuit.connected and channel.sid in circuit.channels:
-        _answer_put(circuit, channel, request, PUT_FAILED if reason else wire.NORMAL, reason)
+        channel.puts -= 1
+        circuit.puts -= 1
+        circuit.put_bytes -= size
+        circuit.context.put_bytes -= size
+    _end_put(circuit, channel, request, old, value, wire.PUT_FAILED if reason else wire.NORMAL, reason)
 
 
-def _note(circuit: "Circuit", channel: Channel, old: Any, new: Any, reason: str) -> None:
-    """Write a put into the put log, and count it if it was refused."""
-    context = circuit.context
+def _end_put(
+    circuit: "Circuit", channel: Channel, request: Request, old: Any, new: Any, status: int, reason: str
+) -> None:
+    """Count a put, write it into the put log, tell whoever serves the PV of a refusal, and answer the client.
+
+    A refusal comes with its reason in an error message, which caput prints. libca finds the channel of an error about a
+    WRITE by the client's number in its last word; of one about a WRITE_NOTIFY it would print nothing.
+    """
+    context, pv = circuit.context, channel.pv
     context.counts.puts += 1
     context.counts.refused_puts += bool(reason)
     if context.put_log is not None:
-        peer = f"{circuit.peer[0]}:{circuit.peer[1]}"
-        signal = channel.pv.signal
-        values = label(signal, old), label(signal, new)
+        peer, values = "{}:{}".format(*circuit.peer), (label(pv.signal, old), label(pv.signal, new))
         context.put_log.note(time.time_ns(), peer, circuit.user, channel.name, *values, not reason, reason)
-
-
-def _answer_put(circuit: "Circuit", channel: Channel, request: Request, status: int, reason: str) -> None:
-    """Answer a put. A refusal comes with its reason in an error message, which caput prints.
-
-    libca finds the channel of an error about a WRITE by the client's number in its last word; of one about a
-    WRITE_NOTIFY it would print nothing.
-    """
+    if reason and pv.on_refused is not None:
+        pv.on_refused(channel.name, new, circuit.who, reason)
+    if not circuit.connected or channel.sid not in circuit.channels:
+        return
     command, dtype, elements, sid, ioid, _ = request
     if status != wire.NORMAL:
         told = Request(wire.WRITE, dtype, elements, sid, channel.cid) if command == wire.WRITE_NOTIFY else request
@@ -246,9 +257,6 @@ def _answer_put(circuit: "Circuit", channel: Channel, request: Request, status: 
         circuit.say(wire.HEADER.pack(command, 0, dtype, min(elements, 0xFFFF), status, ioid))
 
 
-OF_CHANNEL = frozenset(  # whose first parameter is a channel's number
-    (wire.EVENT, wire.EVENT_CANCEL, wire.READ, wire.WRITE, wire.CLEAR, wire.READ_NOTIFY, wire.WRITE_NOTIFY)
-)
 HANDLERS = {
     wire.VERSION: _version,
     wire.EVENT: _subscribe,

@@ -86,8 +86,8 @@ class Search:
         own.setblocking(False)
         own.bind(f"\0{SIBLINGS}{port}:{os.getpid()}:{id(self):x}")
         loop = asyncio.get_running_loop()
-        loop.add_reader(udp, self._hear, udp)
-        loop.add_reader(own, self._hear_sibling, own)
+        for sock in (udp, own):
+            loop.add_reader(sock, self._hear, sock)
 
     def close(self) -> None:
         """Stop listening."""
@@ -117,33 +117,26 @@ class Search:
 
     def appeared(self) -> None:
         """Answer those who searched for what is served now."""
-        for name in [name for name in self._wanted if self._context.exists(name)]:
+        for name in [name for name in self._wanted if self._context.find(name)]:
             for client, cid in self._wanted.pop(name).items():
                 self._reply(client, None, [cid])
 
     # Within
 
-    def _hear(self, udp: socket.socket) -> None:
+    def _hear(self, sock: socket.socket) -> None:
         for _ in range(DATAGRAMS_A_TURN):
             try:
-                data, control, _, client = udp.recvmsg(LONGEST_DATAGRAM, 64)
+                data, control, _, client = sock.recvmsg(LONGEST_DATAGRAM, 64)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:  # of an earlier reply that did not arrive
                 log.debug("search socket: %s", error)
                 return
-            others = self._answer(data, client)
-            if others and _to_one_address(control):
+            if sock is self._own:  # a sibling hands on a search, the client's address before it
+                if len(data) > 6:
+                    self._answer(data[6:], (socket.inet_ntoa(data[:4]), int.from_bytes(data[4:6], "big")))
+            elif (others := self._answer(data, client)) and _to_one_address(control):
                 self._ask_siblings(others, client)
-
-    def _hear_sibling(self, own: socket.socket) -> None:
-        for _ in range(DATAGRAMS_A_TURN):
-            try:
-                data = own.recv(LONGEST_DATAGRAM)
-            except (BlockingIOError, InterruptedError):
-                return
-            if len(data) > 6:
-                self._answer(data[6:], (socket.inet_ntoa(data[:4]), int.from_bytes(data[4:6], "big")))
 
     def _answer(self, data: bytes, client: Peer) -> bytes:
         """Answer the searches of a datagram that are for us; gives a datagram of the others."""
@@ -158,7 +151,7 @@ class Search:
             else:
                 self.count += 1
                 name = wire.text(data[at + 16 : end])
-                if self._context.exists(name):
+                if self._context.find(name):
                     ours.append(first)
                 else:
                     others += data[at:end]

@@ -6,9 +6,12 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from iocs.ca.server.context import Access, Client, Context, Counts, PutLog, check_version, describe
+from iocs.ca.access import Access
+from iocs.ca.putlog import PutLog
+from iocs.ca.server.circuit import Client
+from iocs.ca.server.context import Context, Counts, check_version
 from iocs.ca.server.limits import Limits
-from iocs.ca.server.pv import Put, Pv, tell
+from iocs.ca.server.pv import OnRefused, Put, Pv, tell
 from iocs.signals import Reading, Signal, Status
 
 log = logging.getLogger(__name__)
@@ -55,14 +58,16 @@ class Server:
 
     def clients(self) -> list[Client]:
         """Give who is connected now."""
-        return describe(self._context.circuits)
+        return [circuit.client for circuit in self._context.circuits]
 
     def rights_changed(self) -> None:
         """Tell every client its rights anew, where they have changed."""
         for circuit in tuple(self._context.circuits):
             circuit.rights_changed()
 
-    def serve(self, prefix: str, signals: Iterable[Signal], put: Put | None = None) -> None:
+    def serve(
+        self, prefix: str, signals: Iterable[Signal], put: Put | None = None, on_refused: OnRefused | None = None
+    ) -> None:
         """Add PVs, UDF and INVALID until the first post. Who has searched for one of them is answered.
 
         Args:
@@ -70,6 +75,9 @@ class Server:
             signals: what to serve.
             put: called for every put of a setpoint or command, with what the client sent; it checks the value
                 (`signals.acceptable`), carries it out, and raises Refused if it does not.
+            on_refused: called for every put that was refused, whether `put` refused it or was not even asked (no right,
+                a readback, a field, no value, too many), with the name that the client used, the value (None where it
+                was not understood), who, and why.
 
         Raises:
             ValueError: a name is served already.
@@ -78,13 +86,25 @@ class Server:
             name = prefix + signal.name
             if name in self._pvs:
                 raise ValueError(f"PV {name} is served already")
-            pv = self._pvs[name] = Pv(name, signal, put if signal.writable else None)
+            pv = self._pvs[name] = Pv(name, signal, put if signal.writable else None, on_refused)
             pv.watchers = self._watchers.get(name, pv.watchers)
         self._context.search.prefix(prefix)
         # At the end of the turn: what is posted along with it is there when clients come.
         if self._serving is not None:
             asyncio.get_running_loop().call_soon(self._context.search.appeared)
             self._context.beacons.restart()
+
+    def describe(self, prefix: str, signals: Iterable[Signal]) -> None:
+        """Change what is told of PVs that stay: unit, limits, alarm limits, precision, labels, deadbands, words.
+
+        Clients keep their channels; who asked for PROPERTY events gets one, and who watches a field its new value.
+
+        Raises:
+            KeyError: a name is not served.
+            ValueError: clients were told another type (`signals.same_type`): withdraw the PV and serve it anew.
+        """
+        for signal in signals:
+            self._pvs[prefix + signal.name].describe(signal)
 
     def withdraw(self, names: Iterable[str]) -> None:
         """Take PVs out of service; clients are told at once.

@@ -16,7 +16,6 @@ HEADER = struct.Struct(">HHHHII")  # command, size of the body, DBR type, count,
 LONG_HEADER = struct.Struct(">HHHHIIII")
 LONG_SIZES = struct.Struct(">II")
 REPLIES_A_DATAGRAM = 50  # search replies of 24 bytes that fit in an Ethernet frame
-MOST_PARTS = 1024  # of an output that wait for the end of the loop's turn
 
 
 class Request(NamedTuple):
@@ -36,6 +35,10 @@ class Request(NamedTuple):
         return HEADER.pack(self.command, size, self.dtype, elements, self.first, self.second)
 
 
+class Late(Exception):
+    """A request for a channel that is closed already; it is passed over."""
+
+
 class Malformed(Exception):
     """A client broke the protocol; its circuit is closed."""
 
@@ -46,6 +49,13 @@ def code(status: ca.CAStatus) -> int:
 
 
 NORMAL = code(ca.CAStatus.ECA_NORMAL)
+NO_READ = code(ca.CAStatus.ECA_NORDACCESS)
+NO_WRITE = code(ca.CAStatus.ECA_NOWTACCESS)
+NO_MEMORY = code(ca.CAStatus.ECA_ALLOCMEM)
+TOO_LARGE = code(ca.CAStatus.ECA_TOLARGE)
+BAD_COUNT = code(ca.CAStatus.ECA_BADCOUNT)
+GET_FAILED = code(ca.CAStatus.ECA_GETFAIL)  # never ECA_BADTYPE: its severity makes libca's tools abort
+PUT_FAILED = code(ca.CAStatus.ECA_PUTFAIL)
 
 
 def message(command: int, size: int, dtype: int, count: int, first: int, second: int) -> bytes:

@@ -1,0 +1,2 @@
+// The sketch includes it for the library; it uses nothing of it.
+#pragma once
