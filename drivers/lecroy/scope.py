@@ -51,7 +51,8 @@ class Scope:
     Args:
         link: `vxi11://host[:port]/inst0`, or a link, closed.
         channels: how many inputs it has.
-        timeout: s for a question; waveforms get `waveform_timeout`.
+        timeout: s for a question.
+        waveform_timeout: s for each MiB of a waveform, and for the scope to begin with it.
 
     Attributes:
         identity: after `open`.
@@ -65,7 +66,7 @@ class Scope:
         channels: int = 4,
         *,
         timeout: float = 5.0,
-        waveform_timeout: float = 60.0,
+        waveform_timeout: float = 10.0,
     ) -> None:
         self.link = Vxi11Link(parse_address(link)) if isinstance(link, str) else link
         self.channels = tuple(f"C{n}" for n in range(1, channels + 1))

@@ -26,6 +26,7 @@ XdrError = oncrpc.xdrlib.Error
 T = TypeVar("T")
 
 READ = 1 << 20  # bytes asked for at once: between 256 KiB and 1 MiB is the fast range
+GROWTH = 4 * READ  # small steps: they hold up the other threads of the process
 LONGEST = 1_000_000_100  # bytes of a message: #9, nine digits, and what stands around
 NO_REPLY, ABORTED = 15, 23  # VXI-11 errors that a caller may expect
 
@@ -206,7 +207,7 @@ class Instrument(_Theirs):
                 if len(buffer) - at < READ // 4:
                     if at > LONGEST:
                         raise ProtocolError(f"{self.address}: a message has no end after {at} bytes")
-                    buffer.extend(bytes(max(len(buffer), READ)))
+                    buffer.extend(bytes(GROWTH))
                 with memoryview(buffer) as whole, whole[at : at + READ] as view:
                     error, reason, count = self.client.read_into(
                         self.link, view, self._timeout_ms, self._lock_timeout_ms
@@ -299,6 +300,8 @@ class Instrument(_Theirs):
 class Vxi11Link:
     """An `Instrument` for the event loop: calls are serial, in a thread of their own; every wait has a deadline.
 
+    Unlike an `Instrument` it does not open by itself: whoever has a session to set up must know of a new link.
+
     A task that is cancelled in a call hangs up at once: the box forgets the link, and the next call needs `open`.
     """
 
@@ -363,6 +366,8 @@ class Vxi11Link:
 
             def run() -> T:
                 instrument.timeout = timeout
+                if instrument.link is None and function not in (instrument.open, instrument.close):
+                    raise LinkError(f"{self.address}: the link is closed; an error has dropped it")
                 return function()
 
             future = asyncio.get_running_loop().run_in_executor(self._thread, run)

@@ -260,6 +260,9 @@ def test_a_cancelled_call_hangs_up_at_once(simulator):
             await asking
         assert time.monotonic() - began < 5
         assert not link.is_open
+        with pytest.raises(LinkError, match="the link is closed"):
+            await link.ask("*IDN?", 5.0)
+        await link.open(5.0)
         assert (await link.ask("*IDN?", 5.0)).endswith(IDN)
         await link.close()
 
