@@ -20,7 +20,7 @@ from drivers.lecroy.replies import NEW
 from drivers.lecroy.scope import Scope
 from drivers.lecroy.vxi11 import parse_address
 from iocs.config import DeviceSettings, SitePath
-from iocs.device import Device, Place
+from iocs.device import Device, Life, Place
 from iocs.scope_runs import Runs
 from iocs.scope_signals import MEASURED, TRIGGERS, signals_of, values_of
 from iocs.scope_waveforms import prepared
@@ -65,6 +65,7 @@ class Oscilloscope(Device):
         self._armed = False  # for the run's next event
         self._pending: dict[str, memoryview] | None = None  # an event that the disk refused
         self._complaint = ""  # the last reason why an event was left out
+        self._stale = True  # all is to be posted, also what has not changed
         self._full: set[str] = set()
         self._shown: dict[str, Any] = {}  # read-backs as they were read last
         self._count = self._lost = 0
@@ -93,6 +94,11 @@ class Oscilloscope(Device):
         """3 s; while a waveform comes the link itself watches over it."""
         return self.settings.lost_after or (3600.0 if self._reading else max(3.0, 3 * self.settings.reread))
 
+    def lost(self, reason: str, *, life: Life = Life.LOST) -> None:
+        """Lose the scope; it may come back within the same session, when it was merely silent for a while."""
+        self._stale = True
+        super().lost(reason, life=life)
+
     async def run(self) -> None:
         """Read settings and events until the scope is lost."""
         self._watch_run_pvs()
@@ -102,7 +108,6 @@ class Oscilloscope(Device):
             self._scope, self._armed, self._shown = scope, False, {}
             self._signals_by_name = {each.name: each for each in self.signals(self.settings, None)}
             settings = await self._reread(scope)
-            self.post(time.time_ns(), {**self._idle_values(), **self._runs.values()})
             await self._runs.back(settings)
             due = time.monotonic() + self.settings.reread
             while True:
@@ -162,6 +167,7 @@ class Oscilloscope(Device):
             if self._runs.taking and leaf != "FORCE":
                 raise Refused("a run is under way; put RUN:STOP or RUN:PAUSE first")
             await {"ARM": scope.arm, "STOP": scope.stop, "FORCE": scope.force, "STORE": scope.store}[leaf]()
+            self._next_event = 0.0  # somebody waits for it
             return
         if self._runs.taking:
             raise Refused("a run is under way, its settings stay; put RUN:STOP or RUN:PAUSE first")
@@ -270,9 +276,12 @@ class Oscilloscope(Device):
         store = await self._autostore(scope)
         values = values_of({**settings, **store}, self._signals_by_name)
         posted: dict[str, Any] = {f"{name}_RBV": value for name, value in values.items()}
+        back, self._stale = self._stale, False
         for name, value in values.items():
-            if not isinstance(value, Bad) and self._shown.get(name) != value:
+            if not isinstance(value, Bad) and (back or self._shown.get(name) != value):
                 posted[name] = value
+        if back:
+            posted |= {**self._idle_values(), **self._runs.values()}
         for name in (n for n, each in self._signals_by_name.items() if f"{n}_RBV" in self._signals_by_name):
             if name not in values and name not in self._shown:
                 gone = Bad("this model does not tell", severity=Severity.INVALID, status=Status.UDF)

@@ -1,6 +1,7 @@
 """`acquire` as a command against a simulator in a process of its own: faults in mid-run, files that others read."""
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -121,3 +122,21 @@ def test_bad_usage_and_no_scope(tmp_path):
     assert (code, "channels are C1, C2, C3, C4" in text) == (2, True)
     code, text = said("vxi11://127.0.0.1:1/inst0")
     assert (code, "connection refused" in text) == (1, True)
+
+
+def test_the_example_program_takes_a_sequence_at_the_old_working_point(tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    with simulator("--rate", "1000") as scope:
+        result = subprocess.run(
+            [sys.executable, str(root / "docs/examples/scope.py"), scope.address],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+        assert "C2-prova.trc: 100 segments of 1002 points" in result.stdout
+        waveform = decode((tmp_path / "C2-prova.trc").read_bytes())
+        assert (waveform.segments, waveform.descriptor.words()["timebase"]) == (100, "100 ns/div")
