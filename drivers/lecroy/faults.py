@@ -52,6 +52,11 @@ class Faults:
             setattr(self, name, left - 1)
         return left > 0
 
+    @property
+    def spoils_blocks(self) -> bool:
+        """Whether a waveform block would leave changed."""
+        return self.unknown or self.truncated > 0 or self.lying > 0
+
     def block(self, data: bytes) -> bytes:
         """Give what leaves in place of a waveform block `#9...`."""
         if len(data) > 400 and self.take("truncated"):

@@ -2,11 +2,11 @@
 
 import re
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from drivers.lecroy.faults import Faults
 from drivers.lecroy.numbers import number
 from drivers.lecroy.simulated_scope import CHANNELS, MEMORY, SOURCES, TIMEBASES, VAB, SimulatedScope
 from drivers.lecroy.simulated_signal import block, codes
@@ -83,12 +83,13 @@ class Commands:
 
     Args:
         scope: the scope.
-        block_fault: changes a waveform block before it leaves.
+        faults: change waveform blocks before they leave.
     """
 
-    def __init__(self, scope: SimulatedScope, block_fault: Callable[[bytes], bytes] = bytes) -> None:
+    def __init__(self, scope: SimulatedScope, faults: Faults) -> None:
         self.scope = scope
-        self.block_fault = block_fault
+        self.faults = faults
+        self._ready: tuple[object, bytes] = (None, b"")  # what was asked for last, and the reply
         self.cancelled = False  # set to break off a WAIT
 
     def execute(self, message: bytes) -> bytes:
@@ -118,7 +119,9 @@ class Commands:
                 replies.append(WARNING.encode() if warned else reply)
             if self.cancelled:
                 return b""
-        return b";".join(replies) + b"\n" if replies else b""
+        if len(replies) == 1 and replies[0] is self._ready[1]:
+            return replies[0]  # a long reply as it is, without another copy
+        return b";".join(reply.removesuffix(b"\n") for reply in replies) + b"\n" if replies else b""
 
     def _one(self, path: str, header: str, query: bool, text: str) -> bytes | None:
         scope = self.scope
@@ -260,18 +263,24 @@ class Commands:
             raise Refusal("EXR", 31)
         channel = scope.channels[path]
         taken = scope.taken
-        data = block(
-            taken,
-            path,
-            codes(taken, path, channel.pulse),
-            kind=int("WORD" in scope.CFMT),
-            order=int(scope.CORD == "LO"),
-            setup=scope.WFSU,
-            text=channel.text,
-            what=what,
-        )
         lead = {"OFF": f"{what},", "SHORT": f"{path}:WF {what},", "LONG": f"{path}:WAVEFORM {what},"}[scope.CHDR]
-        return lead.encode() + self.block_fault(data)
+        asked = (lead, path, scope.acquired, scope.CFMT, scope.CORD, scope.WFSU, channel.text)
+        if self._ready[0] != asked:
+            data = block(
+                taken,
+                path,
+                codes(taken, path, channel.pulse),
+                kind=int("WORD" in scope.CFMT),
+                order=int(scope.CORD == "LO"),
+                setup=scope.WFSU,
+                text=channel.text,
+                what=what,
+            )
+            self._ready = (asked, lead.encode() + data + b"\n")
+        whole = self._ready[1]
+        if self.faults.spoils_blocks:
+            return lead.encode() + self.faults.block(whole[len(lead) : -1])
+        return whole
 
     def _parameters(self, path: str, names: list[str]) -> str:
         channel, taken = self._channel(path), self.scope.taken

@@ -92,7 +92,7 @@ class Simulator:
         self.faults = Faults()
         self.host, self.port, self.mapper_port, self.abort_port = host, port, mapper_port, 0
         self.messages: list[str] = []
-        self.commands = Commands(self.scope, self.faults.block)
+        self.commands = Commands(self.scope, self.faults)
         self.changed = self.scope.changed
         self.links: dict[int, _Link] = {}
         self.lock_holder: _Link | None = None

@@ -80,48 +80,23 @@ def reading(address: str, points: int) -> None:
 
     def our_read() -> int:
         ours.write_raw(b"C2:WF? DAT1")
-        began.append(time.perf_counter())
         return ours.read_into(buffer)
 
     def their_read() -> bytes:
         theirs.write("C2:WF? DAT1")
         return theirs.read_raw()
 
-    began: list[float] = []
     size = our_read()
     assert their_read() == buffer[:size]
-    # the simulator digitises anew for each question: the time until its first byte is not the link's
-    ours.write_raw(b"C2:WF? DESC")
-    ours.read_raw()
-    made = min(_making(ours) for _ in range(5))
-    for name, read in (("ours", our_read), ("python-vxi11", their_read)):
-        shortest, cpu = best(read)
-        link = max(shortest - made, 1e-9)
-        print(f"  {size / 1e6:7.2f} MB {name:13} {size / link / 1e6:8.0f} MB/s  client CPU {cpu * 1e3:7.2f} ms")
-        results[name] = link
-    shortest, cpu = best_bare = bare(size)
+    rates = {"ours": best(our_read), "python-vxi11": best(their_read), "bare TCP": bare(size)}
+    for name, (shortest, cpu) in rates.items():
+        print(f"  {size / 1e6:7.2f} MB {name:13} {size / shortest / 1e6:8.0f} MB/s  client CPU {cpu * 1e3:7.2f} ms")
+    (mine, my_cpu), (peers, peers_cpu), (least, _) = rates.values()
     print(
-        f"  {size / 1e6:7.2f} MB {'bare TCP':13} {size / best_bare[0] / 1e6:8.0f} MB/s  client CPU {cpu * 1e3:7.2f} ms"
-    )
-    print(
-        f"  ratio to python-vxi11: {results['python-vxi11'] / results['ours']:.2f}; to bare TCP: {shortest / results['ours']:.2f}"
+        f"  rate: {peers / mine:.2f} x python-vxi11, {least / mine:.2f} x bare TCP; CPU {my_cpu / peers_cpu:.2f} of it"
     )
     ours.close()
     theirs.close()
-
-
-results: dict[str, float] = {}
-
-
-def _making(instrument: Instrument) -> float:
-    """Time that the simulator takes to make the block: the question with a read of its last bytes only, s."""
-    began = time.perf_counter()
-    instrument.write_raw(b"C2:WF? DAT1")
-    view = memoryview(bytearray(16))
-    instrument.client.read_into(instrument.link, view, 60_000, 0)
-    took = time.perf_counter() - began
-    instrument.clear()
-    return took
 
 
 def scaling() -> None:

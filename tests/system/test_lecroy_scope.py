@@ -11,6 +11,7 @@ from drivers.lecroy.simulated_scope import SimulatedScope
 from drivers.lecroy.simulated_wire import Simulator
 from drivers.lecroy.vxi11 import Vxi11Error
 from drivers.lecroy.wavedesc import decode
+from tests.watched import until
 
 
 def told(story, *, rate=200.0, mode="STOP"):
@@ -240,14 +241,15 @@ def test_a_wait_that_is_broken_off():
     async def story(scope, simulator):
         await scope.single()
         waiting = asyncio.create_task(scope.wait_acquisition())
-        await asyncio.sleep(0)
+        asked = len(simulator.messages)
+        await until(lambda: len(simulator.messages) > asked, "a question")
         began = time.monotonic()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+        await scope.open()  # a call that is cancelled has hung up
         asking = asyncio.create_task(scope.link.ask("WAIT 60;*OPC?", 90.0))
-        while not any("WAIT" in message for message in simulator.messages):
-            await asyncio.sleep(0.01)
+        await until(lambda: any("WAIT" in message for message in simulator.messages), "WAIT")
         await scope.link.abort()
         with pytest.raises(Vxi11Error, match="abort"):
             await asking

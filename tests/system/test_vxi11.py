@@ -15,6 +15,7 @@ from drivers.lecroy.simulated_wire import Simulator
 from drivers.lecroy.vxi11 import Instrument, Vxi11Error, Vxi11Link, parse_address
 from drivers.lecroy.wavedesc import decode
 from tests.processes import wait_for
+from tests.watched import until
 
 IDN = "LECROY,WR610ZI,LCRY2801N12345,6.5.0"
 
@@ -231,8 +232,7 @@ def test_a_wait_for_a_trigger_that_never_comes_is_broken_off_at_once(simulator):
         await link.open(5.0)
         simulator.scope.rate = 0.0
         asking = asyncio.create_task(link.ask("TRMD SINGLE;WAIT 100;*OPC?", 120.0))
-        while not any("WAIT" in message for message in simulator.messages):
-            await asyncio.sleep(0.01)
+        await until(lambda: any("WAIT" in message for message in simulator.messages), "WAIT")
         began = time.monotonic()
         await link.abort()
         with pytest.raises(Vxi11Error, match="error 23, abort"):
@@ -252,8 +252,7 @@ def test_a_cancelled_call_hangs_up_at_once(simulator):
         await link.open(5.0)
         simulator.scope.rate = 0.0
         asking = asyncio.create_task(link.ask("TRMD SINGLE;WAIT 100;*OPC?", 120.0))
-        while not any("WAIT" in message for message in simulator.messages):
-            await asyncio.sleep(0.01)
+        await until(lambda: any("WAIT" in message for message in simulator.messages), "WAIT")
         began = time.monotonic()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -65,8 +65,10 @@ def test_settings_become_values_under_the_signals_names():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("5US", 5e-6), ("5 US", 5e-6), ("5000 NS", 5e-6), ("5E-6", 5e-6), ("1M", 1e-3), ("1MA", 1e6), ("200E-3 V", 0.2)]
-    + [("10 PCT", 10), ("-1.5MV", -1.5e-3), ("2.5KS", 2500), (".5", 0.5), ("1.2 GHZ", 1.2e9)],
+    [
+        *(("5US", 5e-6), ("5 US", 5e-6), ("5000 NS", 5e-6), ("5E-6", 5e-6), ("1M", 1e-3), ("1MA", 1e6)),
+        *(("200E-3 V", 0.2), ("10 PCT", 10), ("-1.5MV", -1.5e-3), ("2.5KS", 2500), (".5", 0.5), ("1.2 GHZ", 1.2e9)),
+    ],
 )
 def test_numbers_as_a_scope_writes_them(text, value):
     assert number(text) == pytest.approx(value, rel=1e-12)
