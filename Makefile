@@ -2,6 +2,7 @@
 PYTHON  ?= python3
 BIN     := .venv/bin
 SITE    ?= site.example.toml
+APART   ?= HV
 MINUTES ?= 10
 
 .PHONY: venv run test check bench soak clean
@@ -22,10 +23,11 @@ venv: .venv/.installed
 	$(BIN)/pip install --quiet --editable '.[bench]'
 	@touch $@
 
-# The whole example lab on simulators: IOC and archiver, until Ctrl-C.
+# The whole example lab on simulators: IOCs (HV in a process of its own; with SITE=... without it APART=) and archiver.
 run: .venv/.installed
-	@trap 'kill $$ioc $$archiver 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
-	$(BIN)/python -m iocs run $(SITE) --sim & ioc=$$!; \
+	@trap 'kill $$ioc $$apart $$archiver 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
+	$(BIN)/python -m iocs run $(SITE) --sim $(if $(APART),--except $(APART)) & ioc=$$!; \
+	$(if $(APART),$(BIN)/python -m iocs run $(SITE) --sim --only $(APART) & apart=$$!;) \
 	$(BIN)/python -m archiver run $(SITE) & archiver=$$!; \
 	echo "look with: $(BIN)/caproto-monitor LAB:PMU:FREQ       stop with Ctrl-C"; \
 	wait $$ioc
@@ -47,6 +49,7 @@ bench: .venv/.bench
 
 soak: .venv/.tools
 	$(BIN)/python -m tests.soak.pmu_stream --minutes $(MINUTES)
+	$(BIN)/python -m tests.soak.pmu_stream --minutes $(MINUTES) --udp
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -4,12 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+from drivers.c37118.frames import FrameType
+from drivers.c37118.simulated_pmu import SimulatedPmu
 from drivers.c37118.simulated_stream import SimulatedStream
+from drivers.caen_hv.simulated_unit import BOUNDS, FORMATS, LIMITS
 from iocs import config
 from iocs.ca import statistics
 from iocs.device import COMMON
 from iocs.gas import Gas, GasSettings
-from iocs.pmu import PMU, PmuSettings, shape_of
+from iocs.hv import HV
+from iocs.hv.settings import HvSettings
+from iocs.hv.shape import BoardShape, Range, to_plain
+from iocs.pmu import PMU, PmuSettings
+from iocs.pmu.device import shape_of
+from iocs.pmu.signals import INSTALLATION
 from iocs.scope import Oscilloscope, ScopeSettings
 from iocs.signals import Kind, Signal
 
@@ -21,6 +29,7 @@ def pages() -> dict[str, str]:
     """Give the text of each page by file name."""
     return {
         "gas.md": gas_page(),
+        "hv.md": hv_page(),
         "pmu.md": pmu_page(),
         "scope.md": scope_page(),
         "server.md": server_page(),
@@ -75,8 +84,12 @@ GAS_MEANINGS = (
 
 def pmu_page() -> str:
     """PVs of a PMU, with the channels of the simulated one."""
-    settings = PmuSettings(name="PMU", type="pmu", link="tcp://192.168.0.20", idcode=1)
-    own = PMU.signals(settings, shape_of(SimulatedStream().configuration()))
+    settings = PmuSettings(name="PMU", type="pmu", link="tcp://192.168.0.20", idcode=1, header=True)
+    stream = SimulatedStream([SimulatedPmu("NORTH"), SimulatedPmu("SOUTH")], cfg3=True)
+    two = PMU.signals(settings, shape_of(stream.configuration(FrameType.CFG3)))
+    stream.pmus = [SimulatedPmu()]
+    own = PMU.signals(settings, shape_of(stream.configuration(FrameType.CFG3)))
+    place = {signal.name for signal in INSTALLATION}
     always = {signal.name for signal in PMU.signals(settings, None)}
     parts = [
         NOTE + "# PVs of a PMU\n",
@@ -85,10 +98,55 @@ def pmu_page() -> str:
         table([signal for signal in own if signal.name in always]),
         "## Channels, as the example's PMU has them\n",
         "A phasor is two PVs, an analog one, a digital word one and one for each bit that has a name.\n",
-        table([signal for signal in own if signal.name not in always]),
+        table([signal for signal in own if signal.name not in {*always, *place}]),
+        "## What a PMU tells that knows CFG-3\n",
+        table([signal for signal in own if signal.name in place]),
+        "## The stations of a concentrator\n",
+        "In a stream of several PMUs, the PVs of each stand under its name (at most 10 characters of it), and each has",
+        "a row of its own; those of the link stand as they are. Two stations NORTH and SOUTH:\n",
+        _names(two),
         "## What every device has\n",
         table(list(COMMON)),
         "`ROW` holds the columns marked so, every frame: see [explanation](../explanation/truth.md).\n",
+    ]
+    return "\n".join(parts)
+
+
+def _names(signals: list[Signal]) -> str:
+    """Signals in short: each group's under its station."""
+    rows = {signal.row for signal in signals if signal.row}
+    lines = []
+    for row in sorted(rows):
+        columns = [signal.name for signal in signals if signal.row == row]
+        lines.append(f"* `{row}`: `{columns[0]}`, `{columns[1]}`, `{columns[2]}` ... `{columns[-1]}`")
+    return "\n".join(lines) + "\n"
+
+
+def hv_page() -> str:
+    """PVs of a high-voltage supply, with the limits of a simulated one."""
+    settings = HvSettings.model_validate({"name": "HV", "type": "hv", "link": "tcp://192.168.0.10"})
+    spans = {name: Range(LIMITS[low], LIMITS[high], FORMATS[name][1]) for name, (low, high) in BOUNDS.items()}
+    board = BoardShape(0, "R1470ET", "174", "1.08", (spans,) * 4)
+    own = HV.signals(settings, to_plain((board,)))
+    groups = {group: [signal for signal in own if signal.group == group] for group in ("CH0", "Supply", "Line")}
+    parts = [
+        NOTE + "# PVs of a high-voltage supply\n",
+        "Names stand after the site's prefix and the device's name: `LAB:HV:CH0:VSET`. With several boards on one line",
+        "each has `B0:`, `B1:` ... before its own: `LAB:HV:B1:CH0:VSET`.\n",
+        "Units are V, uA, V/s and s; precision and limits are what the unit tells of itself. What may be put (`DRVL`,",
+        "`DRVH`) is the tightest of unit, MAXV, site file and VSOFTMAX or ISOFTMAX.\n",
+        "## Each channel\n",
+        table(groups["CH0"]),
+        "A put is complete when the unit has confirmed it and reads it back; `ATTARGET` tells when the ramp is done.",
+        "What is refused, and why: [safety](../explanation/high-voltage.md).\n",
+        "## Each board\n",
+        table(groups["Supply"]),
+        "The bits of ALARM are those of boards with up to four channels; of larger ones their layout is not known.\n",
+        "## The line\n",
+        table(groups["Line"]),
+        "## What every device has\n",
+        table(list(COMMON)),
+        "`ROW` holds the columns marked so, every reading: see [explanation](../explanation/truth.md).\n",
     ]
     return "\n".join(parts)
 
@@ -169,6 +227,7 @@ def site_page() -> str:
     places += [(f'[[device]] with type = "{name}"', f"device.{name}") for name in sorted(config.installed_kinds())]
     places += [('alarms."NAME" of a device', "AlarmTable"), ("[device.line] of a gas sensor", "LineTable")]
     places += [("fields = [{ ... }] of [device.line]", "FieldTable")]
+    places += [("[device.channel.N] of a supply", "ChannelTable"), ("[device.channel.N.expect]", "ExpectTable")]
     for heading, name in places:
         parts += [f"## `{heading}`\n", keys(definitions[name])]
     return "\n".join(parts)

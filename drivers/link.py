@@ -18,6 +18,7 @@ TRANSPORTS = {
     "tcp": ("drivers.tcp_link", "TcpLink"),
     "serial": ("drivers.serial_link", "SerialLink"),
     "rfc2217": ("drivers.rfc2217_link", "Rfc2217Link"),
+    "udp": ("drivers.udp_link", "UdpLink"),
 }
 
 _FRAME = r"[5-8][NEOMS](1|1\.5|2)"
@@ -30,6 +31,10 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "tcp": {},
     "serial": {**_LINE, "dtr": (r"keep|on|off|hupcl-off", "keep, on, off, hupcl-off")},
     "rfc2217": {**_LINE, "dtr": (r"keep|on|off", "keep, on, off")},
+    "udp": {
+        "commands": (r"on|off", "on (it is asked), off (it sends to this port of ours by itself)"),
+        "interface": (r"\d+\.\d+\.\d+\.\d+", "the IPv4 address of ours at which to listen"),
+    },
 }
 """What may follow the `?` of each scheme: option -> pattern of its values, and the same in words."""
 
@@ -71,6 +76,7 @@ _EXAMPLES = {
     "tcp": "tcp://192.168.0.20:4712",
     "serial": "serial:///dev/serial/by-id/usb-...?baud=115200",
     "rfc2217": "rfc2217://192.168.0.20:4001?baud=9600",
+    "udp": "udp://192.168.0.20:4713",
 }
 
 
@@ -120,6 +126,10 @@ def _options(text: str, scheme: str, written: str) -> Mapping[str, str]:
     return MappingProxyType(options)
 
 
+class Datagram(bytes):
+    """Bytes that came as one datagram: what is in it does not go on in the next one."""
+
+
 class Link(Protocol):
     """An exclusive connection to one box. Every wait has a deadline in seconds; every failure is a LinkError.
 
@@ -134,7 +144,7 @@ class Link(Protocol):
         ...
 
     async def read(self, timeout: float) -> bytes:
-        """Wait for bytes; give all that are there, at least one."""
+        """Wait for bytes; give all that are there, at least one (or one `Datagram`)."""
         ...
 
     async def write(self, data: bytes, timeout: float) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from iocs import config, log, old_pmu_config, supervise
 from iocs.ca import statistics
 from iocs.device import all_signals, idle_names
+from iocs.online import check_online
 from iocs.rules import rules
 from iocs.signals import Catalogue, Signal
 from iocs.state import StateError, peek
@@ -21,6 +22,7 @@ EXAMPLES = """examples:
   python -m iocs run site.example.toml --sim         the example lab, no hardware needed
   python -m iocs run site.toml --only HV             one device in a process of its own
   python -m iocs check site.toml                     every mistake in the site file at once
+  python -m iocs check site.toml --online            and whether each box is as the file says; nothing is written
   python -m iocs list site.toml --csv                all PVs with unit and description
 """
 
@@ -43,8 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     run.add_argument("--sim", action="store_true", help="run each device on its simulator; no hardware is touched")
     log.add_options(run)
-    check = commands.add_parser("check", help="check a site file; touches no hardware")
+    check = commands.add_parser("check", help="check a site file; touches no hardware unless told to")
     check.add_argument("site", type=Path, metavar="SITE", help="the site file, or the old PMU2CSV_config.txt")
+    check.add_argument("--online", action="store_true", help="also ask each box whether it is as the file says")
     listing = commands.add_parser("list", help="list the PVs that a site file makes")
     listing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     listing.add_argument("--csv", action="store_true", help="as CSV")
@@ -98,7 +101,8 @@ def _check(options: argparse.Namespace) -> int:
     if mistakes:
         raise config.ConfigError(site.path, mistakes)
     for device, catalogue in zip(site.devices, _signals(site), strict=True):
-        if idle := idle_names(device.settings, {signal.name: signal for signal in catalogue.signals}):
+        later = () if catalogue.version else device.kind.later
+        if idle := idle_names(device.settings, {signal.name: signal for signal in catalogue.signals}, later):
             known = "its signals" if catalogue.version else "the signals known before it first connects"
             print(
                 f'{site.path}: note: [[device]] "{device.name}": limits or alarms fit none of {known}: '
@@ -106,6 +110,8 @@ def _check(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
     print(f"{site.path}: no mistakes; devices: {', '.join(device.name for device in site.devices) or 'none'}")
+    if options.online and not check_online(site, lambda line: print(line, flush=True)):
+        return 1
     return 0
 
 

@@ -9,7 +9,7 @@ import ipaddress
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -133,6 +133,11 @@ class DeviceSettings(Table):
         None, gt=0, description="Seconds without good data until the device counts as lost."
     )
 
+    @property
+    def all_limits(self) -> dict[str, tuple[float, float]]:
+        """`limits`, and what a kind's own tables say besides under the names of its signals."""
+        return self.limits
+
     @field_validator("limits")
     @classmethod
     def _limits(cls, limits: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
@@ -140,6 +145,23 @@ class DeviceSettings(Table):
             if not low <= high:
                 raise ValueError(f"{name}: [{low:g}, {high:g}] is upside down")
         return limits
+
+
+def fitting(table: Mapping[str, Any], name: str) -> Any:
+    """Give the key of the entry for a signal: its whole name, else the longest end of it after a ':', else None."""
+    while name not in table:
+        if ":" not in name:
+            return None
+        name = name.split(":", 1)[1]
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a box says of itself, told for people, and whether it is as the site file says."""
+
+    good: bool
+    text: str
 
 
 class DeviceTable(BaseModel):

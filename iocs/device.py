@@ -23,7 +23,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -36,7 +36,7 @@ from iocs.ca.client import Client
 from iocs.ca.putlog import PutLog, plain
 from iocs.ca.server import Server
 from iocs.ca.watch import watch
-from iocs.config import DeviceSettings
+from iocs.config import DeviceSettings, Finding, fitting
 from iocs.log import device as device_of_log
 from iocs.log import quieten
 from iocs.signals import (
@@ -152,6 +152,7 @@ class Device:
     """
 
     Settings: ClassVar[type[DeviceSettings]] = DeviceSettings
+    later: ClassVar[Collection[str]] = ()  # last parts of names that only a box that has told what it is has
 
     @staticmethod
     def signals(settings: Any, shape: Any) -> list[Signal]:
@@ -166,6 +167,21 @@ class Device:
     @staticmethod
     def simulate(settings: Any) -> AbstractContextManager[Any]:
         """Start the simulator for as long as the context lasts; yields settings that point at it."""
+        raise NotImplementedError
+
+    @staticmethod
+    async def check(settings: Any) -> tuple[list[Finding], Any]:
+        """Ask the box whether it is what the site file says, and let go of it; nothing is written to it.
+
+        Args:
+            settings: its table of the site file.
+
+        Returns:
+            What was found, and its shape.
+
+        Raises:
+            DriverError: it does not answer.
+        """
         raise NotImplementedError
 
     async def run(self) -> None:
@@ -184,6 +200,17 @@ class Device:
             DriverError: the box did not confirm.
         """
         raise Refused(f"{signal.name} cannot be set on this device")
+
+    def urgent(self, signal: Signal, value: Any) -> bool:
+        """Whether an acceptable put waits for no other one (switching off); all others are serial."""
+        return False
+
+    async def in_turn(self, signal: Signal, value: Any, by: str) -> Any:
+        """Carry out an acceptable put: at once if it is urgent, else when its turn has come."""
+        if self.urgent(signal, value):
+            return await self.carry_out(signal, value, by)
+        async with self._putting:
+            return await self.carry_out(signal, value, by)
 
     def __init__(self, settings: Any, place: Place) -> None:
         self.settings = settings
@@ -206,6 +233,7 @@ class Device:
         self._waking = asyncio.Event()  # ends the wait between two attempts
         self._putting = asyncio.Lock()
         self._puts: set[asyncio.Task[None]] = set()
+        self._stopped = False
         self._last_reject = ""  # not told yet
         self._life = Life.CONNECTING
         self._reason = ""
@@ -398,13 +426,16 @@ class Device:
         Raises:
             Refused: it was not carried out; value and alarm of the PV are untouched.
         """
+        if self._stopped:
+            raise Refused("the server was stopped before its turn came")
         task = asyncio.create_task(self._put(pv.removeprefix(self.prefix), value, by))
         self._puts.add(task)
         task.add_done_callback(self._puts.discard)
         await asyncio.shield(task)
 
     async def end_puts(self) -> None:
-        """Break off the puts that are under way; for the end of the process."""
+        """Break off the puts that are under way, begin no other; for the end of the process."""
+        self._stopped = True
         for task in self._puts:
             task.cancel()
         await asyncio.gather(*self._puts, return_exceptions=True)
@@ -443,8 +474,7 @@ class Device:
             if signal is None:
                 raise Refused(f"{name} is no longer served")
             value = acceptable(signal, value)
-            async with self._putting:
-                confirmed = await self._carry_out(signal, value, by)
+            confirmed = await self.in_turn(signal, value, by)
         except DriverError as error:
             raise Refused(str(error)) from error
         except Refused:
@@ -456,7 +486,13 @@ class Device:
         if name in self._signals:
             self._server.post(self.prefix, time.time_ns(), {name: confirmed})
 
-    async def _carry_out(self, signal: Signal, value: Any, by: str) -> Any:
+    async def carry_out(self, signal: Signal, value: Any, by: str) -> Any:
+        """Carry out an acceptable put now; give the confirmed value.
+
+        Raises:
+            Refused: the device is disabled or not online, or the kind refuses.
+            DriverError: the box did not confirm.
+        """
         if signal.name == "ENABLE":
             await self._enable(bool(value), by)
             return value
@@ -467,6 +503,13 @@ class Device:
         return (
             typed(signal, await self.put(signal, value, by)) if signal.count == 1 else await self.put(signal, value, by)
         )
+
+    def _is_urgent(self, pv: str, value: Any) -> bool:
+        signal = self._signals.get(pv.removeprefix(self.prefix))
+        try:
+            return signal is not None and self.urgent(signal, acceptable(signal, value))
+        except Refused:  # it is told when it is carried out
+            return False
 
     def _on_refused(self, pv: str, value: Any, by: str, reason: str) -> None:
         """Tell of a put that the server or the device refused; of many in one turn of the loop PVs tell the last."""
@@ -550,7 +593,7 @@ class Device:
         self._server.withdraw([self.prefix + name for name in gone])
         self._signals, self._rows = wanted, columns
         self._server.describe(self.prefix, [wanted[name] for name in stay if wanted[name] != served[name]])
-        self._server.serve(self.prefix, new, self.handle_put, self._on_refused)
+        self._server.serve(self.prefix, new, self.handle_put, self._on_refused, self._is_urgent)
         if change or shape != self.shape:
             self.shape = self._saved["shape"] = shape
             self._saved["signals"] = told
@@ -586,10 +629,10 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
     """
     result = list(COMMON)
     for signal in kind.signals(settings, shape):
-        limits, alarms = _fitting(settings.limits, signal.name), _fitting(settings.alarms, signal.name)
+        limits, alarms = fitting(settings.all_limits, signal.name), fitting(settings.alarms, signal.name)
         try:
             result.append(
-                narrowed(signal, limits and settings.limits[limits], alarms and settings.alarms[alarms].alarms())
+                narrowed(signal, limits and settings.all_limits[limits], alarms and settings.alarms[alarms].alarms())
             )
         except ValueError as error:
             keys = " and ".join(f"{table}.{key}" for table, key in (("limits", limits), ("alarms", alarms)) if key)
@@ -602,16 +645,13 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
     return result
 
 
-def idle_names(settings: DeviceSettings, signals: Mapping[str, Signal]) -> list[str]:
-    """Give the names in a device's limits and alarms that fit none of its signals."""
-    fitting = {name.split(":", cut)[-1] for name in signals for cut in range(name.count(":") + 1)}
-    return sorted({*settings.limits, *settings.alarms} - fitting)
+def idle_names(settings: DeviceSettings, signals: Mapping[str, Signal], later: Collection[str] = ()) -> list[str]:
+    """Give the names in a device's limits and alarms that fit none of its signals.
 
-
-def _fitting(table: Mapping[str, Any], name: str) -> Any:
-    """Give the key of the entry for a signal: its whole name, else the longest end of it after a ':', else None."""
-    while name not in table:
-        if ":" not in name:
-            return None
-        name = name.split(":", 1)[1]
-    return name
+    Args:
+        settings: its table of the site file.
+        signals: those that are known.
+        later: last parts of names that more signals may have, once the box has told what it is.
+    """
+    ends = {name.split(":", cut)[-1] for name in signals for cut in range(name.count(":") + 1)}
+    return sorted(name for name in {*settings.limits, *settings.alarms} - ends if name.split(":")[-1] not in later)

@@ -15,7 +15,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def simulator(module: str, arguments: Sequence[str] = (), *, timeout: float = 20.0) -> Iterator[str]:
     """Run `python -m MODULE ARGUMENTS` as long as the context lasts; yields the address it listens on.
 
-    The simulator's first line on stdout is `listening on ADDRESS ...`.
+    The simulator's first line on stdout is `listening on ADDRESS ...`, or `sending to ADDRESS ...`.
 
     Raises:
         RuntimeError: it ended, or said nothing within `timeout` seconds.
@@ -50,7 +50,7 @@ def _address(process: "subprocess.Popen[str]", module: str, timeout: float) -> s
         selector.register(output, selectors.EVENT_READ)
         line = output.readline() if selector.select(timeout) else ""
     words = line.split()
-    if words[:2] != ["listening", "on"]:
+    if words[:2] not in (["listening", "on"], ["sending", "to"]):
         raise RuntimeError(f"the simulator {module} did not start: {line.strip() or 'it said nothing'}")
     return words[2]
 

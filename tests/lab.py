@@ -13,24 +13,26 @@ class Lab:
     Args:
         directory: of the site file; state and CSV files go there.
         simulator: options of the simulated PMU.
-        keys: more lines of the PMU's table.
+        keys: more lines of the PMU's table; `link` among them replaces the one by TCP.
         rest: more tables of the site file.
         idcode: of the stream.
     """
 
     def __init__(self, directory: Path, *simulator: str, keys: str = "", rest: str = "", idcode: int = 1) -> None:
-        self.prefix, self.port, self.pmu_port = random_prefix(), free_port(), free_port()
+        self.prefix, self.port, self.pmu_port, self.data_port = random_prefix(), free_port(), free_port(), free_port()
         self.environment = ca_environment(self.port)
-        self.simulator_options = simulator
+        self.simulator_options = [option.format(data=self.data_port) for option in simulator]
         self.directory = directory
-        table = f'[[device]]\nname = "PMU"\ntype = "pmu"\nlink = "tcp://127.0.0.1:{self.pmu_port}"\nidcode = {idcode}\n'
+        keys = keys.replace("PMU_PORT", str(self.pmu_port)).replace("DATA_PORT", str(self.data_port))
+        link = "" if "link =" in keys else f'link = "tcp://127.0.0.1:{self.pmu_port}"\n'
+        table = f'[[device]]\nname = "PMU"\ntype = "pmu"\n{link}idcode = {idcode}\n'
         self.site = write_site(directory, self.prefix, table + keys, rest)
         self._running: list[Process] = []
 
     def start_simulator(self) -> Process:
         arguments = ("--port", str(self.pmu_port), *self.simulator_options)
         self.simulator = self._start("drivers.c37118.simulator", *arguments, stdin=subprocess.PIPE)
-        self.simulator.line("listening on")
+        self.simulator.line("idcode")
         return self.simulator
 
     def start_ioc(self) -> Process:

@@ -1,80 +1,16 @@
-"""What a CSV file of rows says (pure): the header, the rule for times and the rule for values. No files here."""
+"""What a CSV file of rows says (pure): the header, the times and the values. No files here.
+
+How times and values are written is `drivers.digits`: recordings that are decoded are written by the same rule.
+"""
 
 import csv
 import io
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Literal
 
+from drivers.digits import SECOND, Lines, TimeFormat, ValueDigits, time_text, value_text
 from iocs.signals import Kind, Signal
 
-TimeFormat = Literal["seconds", "iso", "ns"]
-ValueDigits = int | Literal["repr"]
-
-SECOND = 1_000_000_000  # ns
-
-
-def time_text(time_ns: int, form: TimeFormat = "seconds", digits: int = 13) -> str:
-    """Write a time, from integer nanoseconds and never through a float.
-
-    Args:
-        time_ns: ns since 1970, UTC, at least 0.
-        form: "seconds" (UTC seconds, rounded to nearest, ties to even), "iso" (`2026-01-31T12:00:00.123456789Z`), or
-            "ns" (the integer).
-        digits: significant figures of "seconds": 13 is milliseconds, 19 nanoseconds, in this age.
-
-    Raises:
-        ValueError: "iso" cannot write a time after the year 9999.
-    """
-    if form == "ns":
-        return str(time_ns)
-    second, rest = divmod(time_ns, SECOND)
-    if form == "iso":
-        return f"{_iso_second(second)}.{rest:09d}Z"
-    decimals = min(max(digits - len(str(second)), 0), 9)
-    unit = 10 ** (9 - decimals)
-    ticks, rest = divmod(time_ns, unit)
-    if 2 * rest > unit or (2 * rest == unit and ticks % 2):
-        ticks += 1
-    if not decimals:
-        return str(ticks)
-    text = str(ticks).zfill(decimals + 1)
-    return f"{text[:-decimals]}.{text[-decimals:]}"
-
-
-@lru_cache(maxsize=8)
-def _iso_second(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def value_text(value: float, digits: ValueDigits = 7) -> str:
-    """Write a float without an exponent; NaN is empty, infinity `inf`.
-
-    Args:
-        value: the float.
-        digits: this many significant digits or zero decimals, whichever is more precise, rounded to nearest (a tie in
-            binary goes to even), zeros at the end dropped; or "repr": the shortest that reads back as the same float.
-    """
-    if value != value:
-        return ""
-    text = repr(value) if digits == "repr" else f"{value:.{digits}g}"
-    if "e" not in text:
-        return text
-    if digits != "repr" and "e+" in text:
-        return f"{value:.0f}"
-    return _positional(text)
-
-
-def _positional(text: str) -> str:
-    """Write out a number in exponent form: -1.5e-07 becomes -0.00000015, digit for digit."""
-    mantissa, _, exponent = text.partition("e")
-    sign = "-" if mantissa.startswith("-") else ""
-    whole, _, fraction = mantissa.lstrip("-").partition(".")
-    digits, point = whole + fraction, len(whole) + int(exponent)
-    if point <= 0:
-        return f"{sign}0.{'0' * -point}{digits}"
-    return f"{sign}{digits[:point].ljust(point, '0')}{'.' + digits[point:] if digits[point:] else ''}"
+__all__ = ["SECOND", "RowText", "TimeFormat", "ValueDigits", "header_text", "time_text", "value_text"]
 
 
 def header_text(signals: Sequence[Signal]) -> str:
@@ -101,16 +37,12 @@ class RowText:
         value_digits: ValueDigits = 7,
     ) -> None:
         self.header = header_text(signals).encode()
-        self._whole = tuple(signal.kind in (Kind.INT, Kind.ENUM) for signal in signals)
-        self._time_format: TimeFormat = time_format
-        self._time_digits = time_digits
-        self._digits: ValueDigits = value_digits
-        cell = "%r" if value_digits == "repr" else f"%.{value_digits}g"
-        self._format = ",".join("%.0f" if whole else cell for whole in self._whole)
+        whole = [signal.kind in (Kind.INT, Kind.ENUM) for signal in signals]
+        self._lines = Lines(whole, time_format, time_digits, value_digits)
 
     def same_columns(self, other: "RowText") -> bool:
         """Whether rows of both may lie in one file."""
-        return self.header == other.header and self._whole == other._whole
+        return self.header == other.header and self._lines.whole == other._lines.whole
 
     def encode(self, time_ns: int, values: Sequence[float]) -> bytes:
         """Write one row as a line.
@@ -122,13 +54,4 @@ class RowText:
         Raises:
             ValueError: the number of values is not that of the signals, or the time cannot be written.
         """
-        if len(values) != len(self._whole):
-            raise ValueError(f"{len(values)} values for {len(self._whole)} columns")
-        text = self._format % tuple(values)
-        if "e" in text or "n" in text:  # an exponent, nan or inf somewhere: these cells are written one by one
-            cells = text.split(",")
-            for index, cell in enumerate(cells):
-                if "e" in cell or "n" in cell:
-                    cells[index] = value_text(values[index], self._digits)
-            text = ",".join(cells)
-        return f"{time_text(time_ns, self._time_format, self._time_digits)},{text}\n".encode()
+        return self._lines.line(time_ns, values).encode()

@@ -4,9 +4,16 @@ Source: IEEE C37.118.2-2011, clause 6.4 and tables 8 and 9.
 """
 
 import struct
-from dataclasses import dataclass
-from functools import cached_property
 
+from drivers.c37118.channels import (
+    AnalogChannel,
+    Configuration,
+    DigitalWord,
+    PhasorChannel,
+    PmuConfiguration,
+    ScaledAnalog,
+    ScaledPhasor,
+)
 from drivers.c37118.envelope import HEAD_SIZE, Envelope, FrameType, TimeQuality, excerpt
 from drivers.errors import ProtocolError
 
@@ -14,110 +21,6 @@ NAME_SIZE = 16
 
 _PMU = struct.Struct(">16sHHHHH")  # STN, IDCODE, FORMAT, PHNMR, ANNMR, DGNMR
 _SMALLEST = 24  # a frame without a PMU block
-
-
-@dataclass(frozen=True, slots=True)
-class PhasorChannel:
-    """One phasor of a configuration. `factor`: 10^-5 V or A per count (integer format only); `current`: A, else V."""
-
-    name: str
-    current: bool
-    factor: int
-
-
-@dataclass(frozen=True, slots=True)
-class AnalogChannel:
-    """One analog value. `kind`: 0 point on wave, 1 rms, 2 peak, 65-255 user; `factor`: signed, user-defined scaling."""
-
-    name: str
-    kind: int
-    factor: int
-
-
-@dataclass(frozen=True, slots=True)
-class DigitalWord:
-    """One 16-bit digital status word. `names`: of bit 0 .. bit 15; abnormal = (word ^ normal) & valid."""
-
-    names: tuple[str, ...]
-    normal: int
-    valid: int
-
-
-@dataclass(frozen=True, slots=True)
-class PmuConfiguration:
-    """One PMU block of a CFG-1 or CFG-2 frame (C37.118.2-2011, table 9). Names as sent, without padding."""
-
-    station: str
-    idcode: int
-    format: int
-    phasors: tuple[PhasorChannel, ...]
-    analogs: tuple[AnalogChannel, ...]
-    digitals: tuple[DigitalWord, ...]
-    fnom: int
-    cfgcnt: int
-
-    @property
-    def polar(self) -> bool:
-        """FORMAT bit 0: phasors as magnitude and angle, else real and imaginary."""
-        return bool(self.format & 1)
-
-    @property
-    def phasors_float(self) -> bool:
-        """FORMAT bit 1: phasors as IEEE floats, else 16-bit integers."""
-        return bool(self.format & 2)
-
-    @property
-    def analogs_float(self) -> bool:
-        """FORMAT bit 2: analogs as IEEE floats, else 16-bit integers."""
-        return bool(self.format & 4)
-
-    @property
-    def freq_float(self) -> bool:
-        """FORMAT bit 3: FREQ and DFREQ as IEEE floats, else 16-bit integers."""
-        return bool(self.format & 8)
-
-    @property
-    def nominal(self) -> int:
-        """Nominal frequency in Hz: 50 or 60 (FNOM bit 0)."""
-        return 50 if self.fnom & 1 else 60
-
-    @property
-    def data_layout(self) -> str:
-        """The part of a data frame that is this PMU's, in the words of `struct`: from STAT to the digital words."""
-        phasor = "ff" if self.phasors_float else "Hh" if self.polar else "hh"
-        freq = "ff" if self.freq_float else "hh"
-        analog = "f" if self.analogs_float else "h"
-        return "H" + phasor * len(self.phasors) + freq + analog * len(self.analogs) + "H" * len(self.digitals)
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """A CFG-1 or CFG-2 frame (`type` says which).
-
-    `data_rate`: above 0 frames per second, below 0 seconds per frame; `time_base`: FRACSEC units per second;
-    `time_base_flags`: the reserved top byte, kept as sent; `version`: 1 (2005) or 2 (2011).
-    """
-
-    type: FrameType
-    idcode: int
-    soc: int
-    tq: TimeQuality
-    fracsec: int
-    time_base: int
-    pmus: tuple[PmuConfiguration, ...]
-    data_rate: int
-    version: int = 1
-    time_base_flags: int = 0
-
-    @property
-    def period(self) -> float:
-        """Seconds from one data frame to the next."""
-        return 1 / self.data_rate if self.data_rate > 0 else float(-self.data_rate or 1)
-
-    @cached_property
-    def data_struct(self) -> struct.Struct:
-        """The body of this configuration's data frames, compiled once (hence no slots on this class)."""
-        return struct.Struct(">" + "".join(pmu.data_layout for pmu in self.pmus))
 
 
 def decode_configuration(envelope: Envelope, frame: bytes) -> Configuration:
@@ -131,10 +34,7 @@ def decode_configuration(envelope: Envelope, frame: bytes) -> Configuration:
         raise ProtocolError(f"{kind} of {len(frame)} bytes is too short, the least is {_SMALLEST}: {excerpt(frame)}")
     flags_and_base, count = struct.unpack_from(">IH", frame, HEAD_SIZE)
     time_base = flags_and_base & 0xFFFFFF
-    if not time_base:
-        raise ProtocolError(f"{kind}: TIME_BASE at byte {HEAD_SIZE} is 0: {excerpt(frame)}")
-    if not count:
-        raise ProtocolError(f"{kind}: NUM_PMU at byte {HEAD_SIZE + 4} is 0: {excerpt(frame)}")
+    check_counts(kind, time_base, count, frame, HEAD_SIZE)
     at, end = HEAD_SIZE + 6, len(frame) - 4  # DATA_RATE and CHK stand behind the blocks
     pmus = []
     for number in range(1, count + 1):
@@ -160,6 +60,18 @@ def decode_configuration(envelope: Envelope, frame: bytes) -> Configuration:
         version=envelope.version,
         time_base_flags=flags_and_base >> 24,
     )
+
+
+def check_counts(kind: str, time_base: int, count: int, data: bytes, at: int = 0) -> None:
+    """Refuse a TIME_BASE (at byte `at` of `data`) or NUM_PMU of 0.
+
+    Raises:
+        ProtocolError: one of them is 0.
+    """
+    if not time_base:
+        raise ProtocolError(f"{kind}: TIME_BASE at byte {at} is 0: {excerpt(data)}")
+    if not count:
+        raise ProtocolError(f"{kind}: NUM_PMU at byte {at + 4} is 0: {excerpt(data)}")
 
 
 def _decode_pmu(frame: bytes, at: int, end: int, where: str) -> tuple[PmuConfiguration, int]:
@@ -212,10 +124,7 @@ def encode_configuration(configuration: Configuration) -> bytes:
     """
     if configuration.type not in (FrameType.CFG1, FrameType.CFG2):
         raise ValueError(f"a configuration frame is CFG1 or CFG2, not {configuration.type!r}")
-    if not 0 < configuration.time_base <= 0xFFFFFF:
-        raise ValueError(f"TIME_BASE {configuration.time_base} is not within 1..16777215")
-    if not configuration.pmus or not configuration.data_rate:
-        raise ValueError("a configuration has at least one PMU and a DATA_RATE that is not 0")
+    check_encodable(configuration)
     flags_and_base = configuration.time_base_flags << 24 | configuration.time_base
     try:
         return b"".join(
@@ -229,16 +138,22 @@ def encode_configuration(configuration: Configuration) -> bytes:
         raise ValueError(f"configuration of stream {configuration.idcode}: {error}") from error
 
 
-def _encode_pmu(pmu: PmuConfiguration) -> bytes:
-    for phasor in pmu.phasors:
-        if not 0 <= phasor.factor <= 0xFFFFFF:
-            raise ValueError(f"phasor {phasor.name!r}: factor {phasor.factor} is not within 0..16777215")
-    for analog in pmu.analogs:
-        if not -0x800000 <= analog.factor <= 0x7FFFFF:
-            raise ValueError(f"analog {analog.name!r}: factor {analog.factor} is not within -8388608..8388607")
-    for word in pmu.digitals:
+def check_encodable(configuration: Configuration) -> None:
+    """Refuse what no configuration frame may say.
+
+    Raises:
+        ValueError: TIME_BASE, NUM_PMU or DATA_RATE is 0, or a digital word has other than 16 names.
+    """
+    if not 0 < configuration.time_base <= 0xFFFFFF:
+        raise ValueError(f"TIME_BASE {configuration.time_base} is not within 1..16777215")
+    if not configuration.pmus or not configuration.data_rate:
+        raise ValueError("a configuration has at least one PMU and a DATA_RATE that is not 0")
+    for word in (word for pmu in configuration.pmus for word in pmu.digitals):
         if len(word.names) != 16:
             raise ValueError(f"a digital word has 16 names, not {len(word.names)}: {word.names}")
+
+
+def _encode_pmu(pmu: PmuConfiguration) -> bytes:
     channels = (*pmu.phasors, *pmu.analogs)
     names = [channel.name for channel in channels] + [name for word in pmu.digitals for name in word.names]
     counts = len(pmu.phasors), len(pmu.analogs), len(pmu.digitals)
@@ -246,12 +161,25 @@ def _encode_pmu(pmu: PmuConfiguration) -> bytes:
         (
             _PMU.pack(_padded(pmu.station), pmu.idcode, pmu.format, *counts),
             *map(_padded, names),
-            *(struct.pack(">I", phasor.current << 24 | phasor.factor) for phasor in pmu.phasors),
-            *(struct.pack(">I", analog.kind << 24 | analog.factor & 0xFFFFFF) for analog in pmu.analogs),
+            *map(_unit, channels),
             *(struct.pack(">HH", word.normal, word.valid) for word in pmu.digitals),
             struct.pack(">HH", pmu.fnom, pmu.cfgcnt),
         )
     )
+
+
+def _unit(channel: PhasorChannel | AnalogChannel | ScaledPhasor | ScaledAnalog) -> bytes:
+    """Give PHUNIT or ANUNIT."""
+    match channel:
+        case PhasorChannel():
+            if not 0 <= channel.factor <= 0xFFFFFF:
+                raise ValueError(f"phasor {channel.name!r}: factor {channel.factor} is not within 0..16777215")
+            return struct.pack(">I", channel.current << 24 | channel.factor)
+        case AnalogChannel():
+            if not -0x800000 <= channel.factor <= 0x7FFFFF:
+                raise ValueError(f"analog {channel.name!r}: factor {channel.factor} is not within -8388608..8388607")
+            return struct.pack(">I", channel.kind << 24 | channel.factor & 0xFFFFFF)
+    raise ValueError(f"channel {channel.name!r} is scaled as in a CFG-3 and does not fit a CFG-1 or CFG-2")
 
 
 def _name(raw: bytes) -> str:

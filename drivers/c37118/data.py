@@ -10,7 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from drivers.c37118.configuration import Configuration, PhasorChannel, PmuConfiguration
+from drivers.c37118.channels import (
+    Configuration,
+    PhasorChannel,
+    PmuConfiguration,
+    ScaledAnalog,
+    ScaledPhasor,
+)
 from drivers.c37118.envelope import HEAD_SIZE, Envelope, TimeQuality, excerpt, time_ns
 from drivers.errors import ProtocolError
 
@@ -118,7 +124,7 @@ class Stat:
 class PmuData:
     """One PMU's part of a data frame: STAT, phasors in V or A and rad, FREQ in Hz, ROCOF in Hz/s, analogs, digitals.
 
-    Integer analogs are raw counts (what ANUNIT means is the user's own), absent values NaN.
+    Integer analogs are raw counts where there is no CFG-3 (what ANUNIT means is the user's own), absent values NaN.
     """
 
     stat: int
@@ -147,6 +153,19 @@ def expected_size(configuration: Configuration) -> int:
     return HEAD_SIZE + configuration.data_struct.size + 2
 
 
+def stale(frame: bytes, configuration: Configuration) -> StaleConfiguration:
+    """Say that a data frame has another size than its configuration's."""
+    return StaleConfiguration(
+        f"data frame of stream {configuration.idcode} has {len(frame)} bytes (FRAMESIZE at byte 2), by the "
+        f"configuration {expected_size(configuration)}: {excerpt(frame)}"
+    )
+
+
+def announces_change(frame: bytes, configuration: Configuration) -> bool:
+    """Tell whether STAT bit 10 of any PMU is set in a data frame of the configuration's size."""
+    return any(frame[at] & 0x04 for at in configuration.stat_at)
+
+
 def decode_data(envelope: Envelope, frame: bytes, configuration: Configuration | None) -> DataFrame:
     """Read a whole data frame whose envelope is good.
 
@@ -163,10 +182,7 @@ def decode_data(envelope: Envelope, frame: bytes, configuration: Configuration |
             f"{configuration.idcode}: {excerpt(frame)}"
         )
     if len(frame) != expected_size(configuration):
-        raise StaleConfiguration(
-            f"data frame of stream {idcode} has {len(frame)} bytes (FRAMESIZE at byte 2), by the configuration "
-            f"{expected_size(configuration)}: {excerpt(frame)}"
-        )
+        raise stale(frame, configuration)
     words = configuration.data_struct.unpack_from(frame, HEAD_SIZE)
     pmus, at = [], 0
     for pmu in configuration.pmus:
@@ -181,7 +197,7 @@ def decode_data(envelope: Envelope, frame: bytes, configuration: Configuration |
                 _phasors(pmu, words[at + 1 : freq]),
                 hz,
                 hz_per_s,
-                words[analogs:digitals] if pmu.analogs_float else tuple(map(_count, words[analogs:digitals])),
+                _analogs(pmu, words[analogs:digitals]),
                 words[digitals:end],
             )
         )
@@ -199,25 +215,57 @@ def decode_data(envelope: Envelope, frame: bytes, configuration: Configuration |
 
 def _phasors(pmu: PmuConfiguration, words: Sequence[float]) -> tuple[Phasor, ...]:
     pairs = zip(words[::2], words[1::2], strict=True)
-    if pmu.phasors_float:
+    scaled = any(isinstance(channel, ScaledPhasor) for channel in pmu.phasors)
+    if pmu.phasors_float and not scaled:
         return tuple(map(Polar._make if pmu.polar else Rect._make, pairs))
     read = _polar if pmu.polar else _rect
-    return tuple(read(channel.factor, *pair) for channel, pair in zip(pmu.phasors, pairs, strict=True))
+    return tuple(read(pmu, channel, *pair) for channel, pair in zip(pmu.phasors, pairs, strict=True))
 
 
-def _rect(factor: int, re: float, im: float) -> Rect:
-    return Rect(_scaled(re, factor), _scaled(im, factor))
+def _rect(pmu: PmuConfiguration, channel: PhasorChannel | ScaledPhasor, re: float, im: float) -> Rect:
+    if pmu.phasors_float:
+        re, im = re * channel.per_float, im * channel.per_float
+    else:
+        re, im = _scaled(re, *channel.per_count), _scaled(im, *channel.per_count)
+    if not channel.offset:
+        return Rect(re, im)
+    cos, sin = _direction(channel)
+    return Rect(re * cos + im * sin, im * cos - re * sin)
 
 
-def _polar(factor: int, magnitude: float, angle: float) -> Polar:
+def _polar(pmu: PmuConfiguration, channel: PhasorChannel | ScaledPhasor, magnitude: float, angle: float) -> Polar:
+    if pmu.phasors_float:
+        return Polar(magnitude * channel.per_float, _turned(angle, channel.offset))
     if angle == ABSENT:
         return Polar(math.nan, math.nan)
-    return Polar(magnitude * factor / 100_000, angle / 10_000)
+    return Polar(_scaled(magnitude, *channel.per_count, None), _turned(angle / 10_000, channel.offset))
 
 
-def _scaled(count: float, factor: int) -> float:
+def _turned(angle: float, offset: float) -> float:
+    """Subtract an offset, within half a turn; an angle without one stays as it was sent."""
+    if not offset:
+        return angle
+    return math.remainder(angle - offset, math.tau) if math.isfinite(angle - offset) else math.nan
+
+
+def _direction(channel: PhasorChannel | ScaledPhasor) -> tuple[float, float]:
+    """Give cosine and sine of the angle that is to be subtracted."""
+    if not math.isfinite(channel.offset):
+        return math.nan, math.nan
+    return math.cos(channel.offset), math.sin(channel.offset)
+
+
+def _scaled(count: float, numerator: float, denominator: int, absent: int | None = ABSENT) -> float:
     # Dividing whole numbers rounds once; a factor of 1e-5 would round twice.
-    return math.nan if count == ABSENT else count * factor / 100_000
+    return math.nan if count == absent else count * numerator / denominator
+
+
+def _analogs(pmu: PmuConfiguration, words: Sequence[float]) -> tuple[float, ...]:
+    if not pmu.analogs_float:
+        words = tuple(math.nan if word == ABSENT else float(word) for word in words)
+    if any(isinstance(channel, ScaledAnalog) for channel in pmu.analogs):
+        return tuple(c.scale * word + c.offset for c, word in zip(pmu.analogs, words, strict=True))
+    return tuple(words)
 
 
 def _frequency(pmu: PmuConfiguration, freq: int, rocof: int) -> tuple[float, float]:
@@ -226,10 +274,6 @@ def _frequency(pmu: PmuConfiguration, freq: int, rocof: int) -> tuple[float, flo
         math.nan if freq == ABSENT else (pmu.nominal * 1000 + freq) / 1000,
         math.nan if rocof == ABSENT else rocof / 100,
     )
-
-
-def _count(count: int) -> float:
-    return math.nan if count == ABSENT else float(count)
 
 
 def encode_data(data: DataFrame, configuration: Configuration | None) -> bytes:
@@ -264,10 +308,11 @@ def encode_data(data: DataFrame, configuration: Configuration | None) -> bytes:
         else:
             words.append(_integer("FREQ", (values.freq - pmu.nominal) * 1000))
             words.append(_integer("DFREQ", values.rocof * 100))
-        if pmu.analogs_float:
-            words += values.analogs
-        else:
-            words += [_integer(c.name, v) for c, v in zip(pmu.analogs, values.analogs, strict=True)]
+        for channel, value in zip(pmu.analogs, values.analogs, strict=True):
+            sent = value
+            if isinstance(channel, ScaledAnalog):
+                sent = _divided(channel.name, value - channel.offset, channel.scale)
+            words.append(sent if pmu.analogs_float else _integer(channel.name, sent))
         words += values.digitals
     try:
         return configuration.data_struct.pack(*words)
@@ -275,20 +320,36 @@ def encode_data(data: DataFrame, configuration: Configuration | None) -> bytes:
         raise ValueError(f"data of stream {data.idcode}: {error}") from error
 
 
-def _phasor_words(pmu: PmuConfiguration, channel: PhasorChannel, phasor: Phasor) -> tuple[float, float]:
+def _phasor_words(pmu: PmuConfiguration, channel: PhasorChannel | ScaledPhasor, phasor: Phasor) -> tuple[float, float]:
+    if pmu.polar:
+        magnitude, angle = phasor.magnitude, phasor.angle
+        if channel.offset:  # adding 0 would make 0 of -0
+            angle = _turned(angle, -channel.offset)
+        if pmu.phasors_float:
+            return _divided(channel.name, magnitude, channel.per_float), angle
+        if math.isnan(magnitude) or math.isnan(angle):
+            return 0x8000, ABSENT
+        return _counted(channel, magnitude, 0, 0xFFFF), _integer(channel.name, angle * 10_000)
+    re, im = phasor.re, phasor.im
+    if channel.offset:
+        cos, sin = _direction(channel)
+        re, im = re * cos - im * sin, im * cos + re * sin
     if pmu.phasors_float:
-        return (phasor.magnitude, phasor.angle) if pmu.polar else (phasor.re, phasor.im)
-    if not pmu.polar:
-        return _per_factor(channel, phasor.re), _per_factor(channel, phasor.im)
-    if math.isnan(phasor.magnitude) or math.isnan(phasor.angle):
-        return 0x8000, ABSENT
-    return _per_factor(channel, phasor.magnitude, 0, 0xFFFF), _integer(channel.name, phasor.angle * 10_000)
+        return _divided(channel.name, re, channel.per_float), _divided(channel.name, im, channel.per_float)
+    return _counted(channel, re), _counted(channel, im)
 
 
-def _per_factor(channel: PhasorChannel, value: float, least: int = -0x7FFF, most: int = 0x7FFF) -> int:
-    if not channel.factor and value and not math.isnan(value):
-        raise ValueError(f"{channel.name}: {value} cannot be sent with PHUNIT 0")
-    return _integer(channel.name, value * 100_000 / (channel.factor or 1), least, most)
+def _counted(channel: PhasorChannel | ScaledPhasor, value: float, least: int = -0x7FFF, most: int = 0x7FFF) -> int:
+    numerator, denominator = channel.per_count
+    return _integer(channel.name, _divided(channel.name, value * denominator, numerator), least, most)
+
+
+def _divided(name: str, value: float, by: float) -> float:
+    if by:
+        return value / by
+    if value and not math.isnan(value):
+        raise ValueError(f"{name}: {value} cannot be sent with a scale of 0")
+    return value
 
 
 def _integer(name: str, count: float, least: int = -0x7FFF, most: int = 0x7FFF) -> int:

@@ -17,6 +17,7 @@ class Faults:
         garbage: so many bytes that are no frame go out before the next frame; 0xAA is often among them.
         gap: so many frames are left out.
         duplicate: so many frames are sent twice.
+        swap: so many frames are sent behind the one that follows them.
         drop_after: after so many more frames every connection is cut; None = never.
         split: True = the second half of a frame only leaves together with the first half of the next.
         merge: frames leave in bundles of so many.
@@ -34,6 +35,7 @@ class Faults:
     garbage: int = 0
     gap: int = 0
     duplicate: int = 0
+    swap: int = 0
     drop_after: int | None = None
     split: bool = False
     merge: int = 1
@@ -41,12 +43,17 @@ class Faults:
     unasked: bool = False
     shy: bool = False
     stranger: bool = False
+    _overtaken: list[bytes] = field(default_factory=list, repr=False)
     _random: random.Random = field(default_factory=lambda: random.Random(37118), repr=False)
 
     def frames(self, frame: bytes) -> list[bytes]:
         """Give what leaves in place of one data frame: nothing, the frame, or several pieces, each a whole."""
         if self.gap > 0:
             self.gap -= 1
+            return []
+        if self.swap > 0 and not self._overtaken:
+            self.swap -= 1
+            self._overtaken.append(frame)
             return []
         sent = []
         if self.garbage > 0:
@@ -64,6 +71,8 @@ class Faults:
         if self.duplicate > 0:
             self.duplicate -= 1
             sent.append(frame)
+        sent += self._overtaken
+        self._overtaken.clear()
         return sent
 
     def _garbled(self, frame: bytes) -> bytes:

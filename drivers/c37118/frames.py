@@ -1,8 +1,9 @@
 """C37.118 frames as typed messages (pure: no wire, no clock).
 
-`decode(bytes) -> Message` and `encode(Message) -> bytes` for data, header, CFG-1, CFG-2 and command frames of editions
-2005 (version nibble 1) and 2011 (2). CFG-3 is recognised, not decoded. A frame of the 2024 edition is refused as
-unsupported, never decoded with the tables of the older ones.
+`decode(bytes) -> Message` and `encode(Message) -> bytes` for data, header, configuration and command frames of editions
+2005 (version nibble 1) and 2011 (2). A CFG-3 that needs several frames is cut by `fragments` and put together by
+`Fragments`; `encode_whole` gives all bytes of a configuration, `decode_whole` reads them. A frame of the 2024 edition
+is refused as unsupported, never decoded with the tables of the older ones.
 
 All words are big-endian. Times are integer nanoseconds since 1970 (UTC, leap seconds not counted).
 Source: IEEE C37.118-2005 and C37.118.2-2011, clause 6.
@@ -11,14 +12,24 @@ Source: IEEE C37.118-2005 and C37.118.2-2011, clause 6.
 from dataclasses import dataclass
 from enum import IntEnum
 
-from drivers.c37118.configuration import (
+from drivers.c37118.channels import (
     AnalogChannel,
     Configuration,
     DigitalWord,
+    Installation,
     PhasorChannel,
     PmuConfiguration,
-    decode_configuration,
-    encode_configuration,
+    ScaledAnalog,
+    ScaledPhasor,
+)
+from drivers.c37118.configuration import decode_configuration, encode_configuration
+from drivers.c37118.configuration3 import (
+    BODY,
+    Fragment,
+    Fragments,
+    decode_configuration3,
+    encode_body,
+    fragments,
 )
 from drivers.c37118.data import (
     DataFrame,
@@ -52,11 +63,13 @@ __all__ = [
     "Command",
     "CommandFrame",
     "Configuration",
-    "Configuration3",
     "DataFrame",
     "DigitalWord",
+    "Fragment",
+    "Fragments",
     "FrameType",
     "HeaderFrame",
+    "Installation",
     "Message",
     "NoConfiguration",
     "Phasor",
@@ -65,14 +78,19 @@ __all__ = [
     "PmuData",
     "Polar",
     "Rect",
+    "ScaledAnalog",
+    "ScaledPhasor",
     "StaleConfiguration",
     "Stat",
     "TimeQuality",
     "UnsupportedEdition",
     "command",
     "decode",
+    "decode_whole",
     "encode",
+    "encode_whole",
     "expected_size",
+    "fragments",
     "soc_fracsec",
     "time_ns",
 ]
@@ -115,19 +133,7 @@ class CommandFrame:
     version: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration3:
-    """A CFG-3 frame, recognised and kept as bytes (the whole frame in `raw`); its content is not decoded."""
-
-    idcode: int
-    soc: int
-    tq: TimeQuality
-    fracsec: int
-    raw: bytes
-    version: int = 2
-
-
-Message = DataFrame | HeaderFrame | CommandFrame | Configuration | Configuration3
+Message = DataFrame | HeaderFrame | CommandFrame | Configuration | Fragment
 
 
 def decode(frame: bytes, configuration: Configuration | None = None) -> Message:
@@ -153,7 +159,7 @@ def decode(frame: bytes, configuration: Configuration | None = None) -> Message:
     if envelope.type is FrameType.HEADER:
         return HeaderFrame(*head, body.decode(errors="replace"), envelope.version)
     if envelope.type is FrameType.CFG3:
-        return Configuration3(*head, frame, envelope.version)
+        return decode_configuration3(envelope, frame)
     if len(body) < 2 or len(body) % 2:
         raise ProtocolError(f"the body of a command at byte {HEAD_SIZE} has {len(body)} bytes: {excerpt(frame)}")
     return CommandFrame(*head, int.from_bytes(body[:2]), body[2:], envelope.version)
@@ -172,16 +178,18 @@ def encode(message: Message, configuration: Configuration | None = None) -> byte
     match message:
         case DataFrame():
             kind, body = FrameType.DATA, encode_data(message, configuration)
+        case Configuration() if message.type is FrameType.CFG3:
+            kind, body = FrameType.CFG3, bytes(2) + encode_body(message)
         case Configuration():
             kind, body = message.type, encode_configuration(message)
+        case Fragment():
+            kind, body = FrameType.CFG3, message.index.to_bytes(2) + message.body
         case HeaderFrame():
             kind, body = FrameType.HEADER, message.text.encode()
         case CommandFrame():
             if not 0 <= message.command <= 0xFFFF or len(message.extended) % 2:
                 raise ValueError(f"command {message.command} has 16 bits, its data an even number of bytes: {message}")
             kind, body = FrameType.COMMAND, message.command.to_bytes(2) + message.extended
-        case Configuration3():
-            kind, body = FrameType.CFG3, message.raw[HEAD_SIZE:-2]
     head = Envelope(kind, message.version, message.idcode, message.soc, message.tq.raw, message.fracsec)
     return seal(head, body)
 
@@ -197,3 +205,31 @@ def command(command: int, idcode: int, time_ns: int, time_base: int = 1_000_000)
     """
     soc, fracsec = soc_fracsec(time_ns, time_base)
     return CommandFrame(idcode, soc, TimeQuality(0x0F), fracsec, command)
+
+
+def encode_whole(configuration: Configuration) -> bytes:
+    """Give a configuration as one frame or, where it is too large for one, as fragments one after the other.
+
+    Raises:
+        ValueError: it cannot be sent.
+    """
+    if configuration.type is FrameType.CFG3 and len(encode_body(configuration)) > BODY:
+        return b"".join(encode(fragment) for fragment in fragments(configuration))
+    return encode(configuration)
+
+
+def decode_whole(data: bytes) -> Configuration:
+    """Read what `encode_whole` gave.
+
+    Raises:
+        ProtocolError: that is no configuration.
+    """
+    parts, at = Fragments(), 0
+    while at < len(data):
+        size = int.from_bytes(data[at + 2 : at + 4]) or len(data)
+        message = decode(data[at : at + size])
+        at += size
+        whole = parts.add(message) if isinstance(message, Fragment) else message
+        if isinstance(whole, Configuration):
+            return whole
+    raise ProtocolError(f"no whole configuration: {excerpt(data)}")

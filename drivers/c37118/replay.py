@@ -11,7 +11,12 @@ from drivers.c37118.frames import Command, FrameType, time_ns
 from drivers.errors import ProtocolError
 
 SECOND = 10**9
-ANSWERS = {FrameType.HEADER: Command.SEND_HEADER, FrameType.CFG1: Command.SEND_CFG1, FrameType.CFG2: Command.SEND_CFG2}
+ANSWERS = {
+    FrameType.HEADER: Command.SEND_HEADER,
+    FrameType.CFG1: Command.SEND_CFG1,
+    FrameType.CFG2: Command.SEND_CFG2,
+    FrameType.CFG3: Command.SEND_CFG3,
+}
 
 
 @dataclass(frozen=True)
@@ -115,12 +120,18 @@ def _steps(recorded: list[bytes], longest_pause: float) -> tuple[list[Step], dic
     before: list[bytes] = []
     last: int | None = None
     time_base = next(
-        (_time_base(frame) for frame in recorded if _kind(frame) in (FrameType.CFG1, FrameType.CFG2)), 1_000_000
+        (_time_base(frame) for frame in recorded if _kind(frame) in ANSWERS and _kind(frame) != FrameType.HEADER),
+        1_000_000,
     )
     for frame in recorded:
         kind = _kind(frame)
         if kind in ANSWERS:
-            answers[ANSWERS[FrameType(kind)]].append((len(steps), frame))
+            known = answers[ANSWERS[FrameType(kind)]]
+            if kind == FrameType.CFG3 and known and int.from_bytes(frame[14:16]) > 1:  # a further fragment
+                known[-1] = known[-1][0], known[-1][1] + frame
+                before.append(frame)
+                continue
+            known.append((len(steps), frame))
             before.append(frame)
             if kind != FrameType.HEADER:
                 time_base = _time_base(frame)
@@ -133,4 +144,5 @@ def _steps(recorded: list[bytes], longest_pause: float) -> tuple[list[Step], dic
 
 
 def _time_base(frame: bytes) -> int:
-    return int.from_bytes(frame[15:18], "big") or 1_000_000
+    at = 17 if _kind(frame) == FrameType.CFG3 else 15  # CONT_IDX stands before it
+    return int.from_bytes(frame[at : at + 3]) or 1_000_000

@@ -1,17 +1,22 @@
 """The behaviour of one simulated PMU: a power grid, and what a PMU measures in it (no wire, no clock)."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from drivers.c37118.frames import (
     AnalogChannel,
     DigitalWord,
+    Installation,
     Phasor,
     PhasorChannel,
     PmuConfiguration,
     PmuData,
     Polar,
     Rect,
+    ScaledAnalog,
+    ScaledPhasor,
 )
 
 TRIGGER, CONFIGURATION_CHANGE, ABSENT = 0x0800, 0x0400, 0x8000
@@ -86,6 +91,7 @@ class SimulatedPmu:
         words: the digital words as sent.
         stat: STAT bits that are always set.
         trigger: None, or the trigger reason 0..15 (sets STAT bit 11).
+        latitude, longitude: degrees. elevation: m. service_class: "M" or "P". delay: of the filters, us.
         absent: no measurement: values NaN and STAT 15-14 = 10.
     """
 
@@ -104,6 +110,34 @@ class SimulatedPmu:
     stat: int = 0
     trigger: int | None = None
     absent: bool = False
+    latitude: float = 52.5
+    longitude: float = 13.25
+    elevation: float = 34.0
+    service_class: str = "M"
+    delay: int = 50_000
+
+    def configuration3(self, stream_idcode: int) -> PmuConfiguration:
+        """Give this PMU's block of a CFG-3: the same scaling in other words."""
+        block = self.configuration(stream_idcode)
+        return replace(
+            block,
+            phasors=tuple(
+                ScaledPhasor(
+                    phasor.name, 0, 8 * phasor.current + _component(phasor.name), 0, self._scale(phasor.name), 0.0
+                )
+                for phasor in block.phasors
+            ),
+            analogs=tuple(ScaledAnalog(analog.name, 1.0, 0.0) for analog in block.analogs),
+            installation=Installation(
+                block.idcode.to_bytes(16),
+                self.latitude,
+                self.longitude,
+                self.elevation,
+                self.service_class,
+                2 * self.delay,
+                self.delay,
+            ),
+        )
 
     def configuration(self, stream_idcode: int) -> PmuConfiguration:
         """Give this PMU's block of a configuration frame."""
@@ -150,6 +184,10 @@ class SimulatedPmu:
         apparent = 3 * self.voltage * self.current / 1e6
         return {"P": apparent * math.cos(self.lag), "Q": apparent * math.sin(self.lag)}.get(name, 25.0)
 
+    def _scale(self, name: str) -> float:
+        """Give V or A per count as a single float; 1 for float phasors."""
+        return 1.0 if self.format & 2 else float(np.float32(self._factor(name) * 1e-5))
+
     def _factor(self, name: str) -> int:
         """Give the 10^-5 V or A per count at which one and a half times the magnitude still fits an int16."""
         return math.ceil((self.current if _is_current(name) else self.voltage) * 1.5 / 32767 * 1e5)
@@ -157,3 +195,8 @@ class SimulatedPmu:
 
 def _is_current(name: str) -> bool:
     return name.startswith("I")
+
+
+def _component(name: str) -> int:
+    """Give bits 2-0 of PHSCALE's type: positive sequence, or phase A to C."""
+    return {"A": 4, "B": 5, "C": 6}.get(name[-1:], 1)

@@ -28,6 +28,9 @@ class SimulatedStream:
         time_base: FRACSEC units per second; None = one in which the grid is exact.
         header: text of the header frame; None = a PMU that has none to send.
         version: 1 (2005) or 2 (2011).
+        cfg3: whether it knows CFG-3.
+        fragment: bytes of a CFG-3 in one frame, behind CONT_IDX; None = all of it.
+        repeat: seconds from one configuration frame sent unasked to the next; None = never.
         speed: how much faster than the clock time goes.
         clock: the time, integer ns since 1970.
 
@@ -49,6 +52,9 @@ class SimulatedStream:
         time_base: int | None = None,
         header: str | None = "Countinghouse simulated PMU",
         version: int = 1,
+        cfg3: bool = False,
+        fragment: int | None = None,
+        repeat: float | None = None,
         speed: float = 1.0,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -63,6 +69,9 @@ class SimulatedStream:
         self.time_base = exact if time_base is None else time_base
         self.header = header
         self.version = version
+        self.cfg3 = cfg3
+        self.fragment = fragment
+        self.repeat = repeat
         self.speed = speed
         self.grid = Grid(self.pmus[0].nominal)
         self.tq = 0
@@ -97,7 +106,9 @@ class SimulatedStream:
         if self._next_pmus is not None and self._index >= self._change_index:
             self.pmus, self._next_pmus = self._next_pmus, None
             if self._unsolicited:
-                sent.append(self._configuration_frame(FrameType.CFG2))
+                sent += self._own_configuration()
+        if self.repeat and self._index % max(round(self.repeat / self._period), 1) == 0:
+            sent += self._own_configuration()
         if self._leap and self._index >= self._leap_index:
             self._take_leap()
         announcing = self._next_pmus is not None
@@ -117,9 +128,7 @@ class SimulatedStream:
         return sent
 
     def answer(self, command: int) -> bytes | None:
-        """Give the answer to a request for a header or a configuration, None for what a 2005 PMU does not know
-        (CFG-3).
-        """
+        """Give the answer to a request for a header or a configuration, None for what this PMU does not know."""
         if command == Command.SEND_HEADER and self.header is not None:
             soc, fracsec = self._stamp()
             message = HeaderFrame(self.idcode, soc, TimeQuality(self.tq), fracsec, self.header, self.version)
@@ -128,6 +137,8 @@ class SimulatedStream:
             return self._configuration_frame(FrameType.CFG1)
         if command == Command.SEND_CFG2:
             return self._configuration_frame(FrameType.CFG2)
+        if command == Command.SEND_CFG3 and self.cfg3:
+            return b"".join(self._configuration_frames3())
         return None
 
     def configuration(self, kind: FrameType = FrameType.CFG2, pmus: list[SimulatedPmu] | None = None) -> Configuration:
@@ -140,9 +151,12 @@ class SimulatedStream:
             tq=TimeQuality(self.tq | self._leap_bits),
             fracsec=fracsec,
             time_base=self.time_base,
-            pmus=tuple(pmu.configuration(self.idcode) for pmu in pmus or self.pmus),
+            pmus=tuple(
+                pmu.configuration3(self.idcode) if kind is FrameType.CFG3 else pmu.configuration(self.idcode)
+                for pmu in pmus or self.pmus
+            ),
             data_rate=self.rate,
-            version=self.version,
+            version=2 if kind is FrameType.CFG3 else self.version,
         )
 
     def reconfigure(self, pmu: int = 0, *, notice: float = 60.0, unsolicited: bool = False, **changes: object) -> None:
@@ -215,6 +229,15 @@ class SimulatedStream:
         else:
             self._offset += SECOND
             self._leap, self._leap_bits = None, LEAP_OCCURRED | LEAP_DELETED
+
+    def _own_configuration(self) -> list[bytes]:
+        return self._configuration_frames3() if self.cfg3 else [self._configuration_frame(FrameType.CFG2)]
+
+    def _configuration_frames3(self) -> list[bytes]:
+        whole = self.configuration(FrameType.CFG3, self._next_pmus)
+        if self.fragment is None:
+            return [frames.encode(whole)]
+        return [frames.encode(fragment) for fragment in frames.fragments(whole, self.fragment)]
 
     def _configuration_frame(self, kind: FrameType) -> bytes:
         return frames.encode(self.configuration(kind, self._next_pmus))

@@ -15,6 +15,7 @@ from typing import Protocol, Self
 
 from drivers.c37118.faults import Faults
 from drivers.c37118.frames import Command
+from drivers.c37118.simulated_datagrams import Datagrams, Peer, send_to
 from drivers.c37118.simulated_stream import SimulatedStream
 from drivers.knobs import fits
 
@@ -40,20 +41,14 @@ class Source(Protocol):
         ...
 
 
-class Connection:
-    """One connection to the simulator: its own data-on state, its own bounded buffer, its own half-read command."""
+class Commands:
+    """Reads command frames out of bytes (clause 6.6)."""
 
-    limit = 1 << 18  # bytes that may wait for a client that does not read; further frames are not sent to it
-
-    def __init__(self, writer: asyncio.StreamWriter, data_on: bool) -> None:
-        self.writer = writer
-        self.data_on = data_on
-        self.dropped = 0
-        self._held: list[bytes] = []
+    def __init__(self) -> None:
         self._received = b""
 
-    def commands(self, data: bytes) -> list[tuple[int, int]]:
-        """Take received bytes; give the (IDCODE, CMD) of each whole command frame with a good CRC (clause 6.6)."""
+    def feed(self, data: bytes) -> list[tuple[int, int, bytes]]:
+        """Take received bytes; give IDCODE, CMD and EXTFRAME of each whole command frame with a good CRC."""
         self._received = (self._received + data)[-65536:]
         found = []
         while (at := self._received.find(b"\xaa")) >= 0:
@@ -68,10 +63,27 @@ class Connection:
             elif binascii.crc_hqx(frame[:size], 0xFFFF):
                 self._received = frame[1:]
             else:
-                found.append((int.from_bytes(frame[4:6], "big"), int.from_bytes(frame[14:16], "big")))
+                found.append((int.from_bytes(frame[4:6]), int.from_bytes(frame[14:16]), frame[16 : size - 2]))
                 self._received = frame[size:]
         self._received = b""
         return found
+
+
+class Connection:
+    """One connection to the simulator: its own data-on state, its own bounded buffer, its own half-read command."""
+
+    limit = 1 << 18  # bytes that may wait for a client that does not read; further frames are not sent to it
+
+    def __init__(self, writer: asyncio.StreamWriter, data_on: bool) -> None:
+        self.writer = writer
+        self.data_on = data_on
+        self.dropped = 0
+        self.commands = Commands().feed
+        self._held: list[bytes] = []
+
+    def abort(self) -> None:
+        """Cut it."""
+        self.writer.transport.abort()
 
     def send(self, frame: bytes, split: bool = False, merge: int = 1) -> None:
         """Send a frame, or hold (a part of) it back for the next call."""
@@ -91,38 +103,63 @@ class Connection:
 
 
 class Simulator:
-    """A PMU (or concentrator) on TCP that obeys commands 1 to 5 as a real one does: what it does not understand it
-    drops.
+    """A PMU (or concentrator) that obeys commands 1 to 6 as a real one does: what it does not understand it drops.
 
     Several clients may connect. Use it as `async with Simulator(...) as simulator:` and connect to `simulator.port`.
+    It takes commands by TCP or UDP and sends data to who switched them on; or, with `data_to`, by UDP to a place agreed
+    upon, and then, with `listens=False`, by itself and for nobody's asking.
 
     Args:
         source: what it sends; None = a `SimulatedStream` with its defaults.
         host, port: where it listens; port 0 = any free one.
+        udp: take commands by UDP instead of TCP.
+        data_to: host (or multicast group) and port to which data go by UDP.
+        listens: whether it takes commands at all.
 
     Attributes:
         source: as given. faults: see `Faults`; may be changed at any time.
         port: the port in use.
         sent: data frames made so far.
         commands: the last 1000 commands received for its IDCODE.
+        extended: the data of the last 1000 extended frames.
         clients: the connections.
     """
 
-    def __init__(self, source: Source | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        source: Source | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        udp: bool = False,
+        data_to: tuple[str, int] | None = None,
+        listens: bool = True,
+    ) -> None:
         self.source: Source = SimulatedStream() if source is None else source
         self.host = host
         self.port = port
         self.faults = Faults()
         self.sent = 0
         self.commands: deque[int] = deque(maxlen=1000)
-        self.clients: set[Connection] = set()
+        self.extended: deque[bytes] = deque(maxlen=1000)
+        self.clients: set[Connection | Peer] = set()
+        self._udp = udp
+        self._data_to = data_to
+        self._listens = listens
+        self._target: Peer | None = None  # where data go that are sent to a place agreed upon
+        self._datagrams: Datagrams | None = None
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._producer: asyncio.Task[None] | None = None
         self._listening = asyncio.Event()  # somebody has data on
 
     async def __aenter__(self) -> Self:
-        await self.listen()
+        if self._data_to is not None:
+            self._target = await send_to(self._data_to, self.host)
+        if self._listens:
+            await self.listen()
+        else:
+            self._listening.set()
         self._producer = asyncio.create_task(self._produce())
         self._producer.add_done_callback(_report)
         return self
@@ -135,10 +172,16 @@ class Simulator:
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
+        if self._target is not None:
+            self._target.close()
 
     async def listen(self) -> None:
         """Take connections (again), on the same port."""
-        if self._server is None:
+        if self._udp:
+            if self._datagrams is None:
+                self._datagrams = await Datagrams.open(self.host, self.port, self._datagram)
+                self.port = self._datagrams.port
+        elif self._server is None:
             self._server = await asyncio.start_server(self._accept, self.host, self.port)
             self.port = self._server.sockets[0].getsockname()[1]
 
@@ -147,11 +190,18 @@ class Simulator:
         if self._server is not None:
             self._server.close()
             self._server = None
+        if self._datagrams is not None:
+            self._datagrams.close()
+            self._datagrams = None
+            self.clients.clear()
 
     def drop(self) -> None:
         """Cut every connection."""
-        for client in self.clients:
-            client.writer.transport.abort()
+        for client in set(self.clients):
+            client.abort()
+        if self._udp:
+            self.clients.clear()
+            self._update_listening()
 
     async def set(self, **changes: object) -> None:
         """Set faults and states by name: what one line on stdin does.
@@ -213,10 +263,12 @@ class Simulator:
         if faults.mute or faults.silence:
             return
         pieces = faults.frames(frame)
-        for client in self.clients:
-            if client.data_on:
-                for piece in pieces:
-                    client.send(piece, faults.split, faults.merge)
+        receivers = [client for client in self.clients if client.data_on]
+        if self._target is not None:
+            receivers = [self._target] if receivers or not self._listens else []
+        for receiver in receivers:
+            for piece in pieces:
+                receiver.send(piece, faults.split, faults.merge)
         if faults.drop_after is not None and any(client.data_on for client in self.clients):
             faults.drop_after -= 1
             if faults.drop_after <= 0:
@@ -225,7 +277,7 @@ class Simulator:
 
     async def _drain(self) -> None:
         """Wait for the slowest listener: a replay loses nothing."""
-        for client in [client for client in self.clients if client.data_on]:
+        for client in [client for client in self.clients if isinstance(client, Connection) and client.data_on]:
             with contextlib.suppress(OSError):  # it went away; its own task sees that
                 await client.writer.drain()
 
@@ -239,9 +291,9 @@ class Simulator:
         self._update_listening()
         try:
             while data := await reader.read(4096):
-                for idcode, command in client.commands(data):
+                for idcode, command, rest in client.commands(data):
                     if idcode == self.source.idcode or self.faults.stranger:
-                        await self._obey(client, command)
+                        await self._obey(client, command, rest)
         except OSError as error:
             log.debug("a client went away: %s", error)
         except asyncio.CancelledError:
@@ -251,10 +303,25 @@ class Simulator:
             self._update_listening()
             writer.transport.abort()
 
-    async def _obey(self, client: Connection, command: int) -> None:
+    def _datagram(self, client: "Peer", data: bytes) -> None:
+        """Take a datagram; whoever sends one for the first time is a new client."""
+        known = next((peer for peer in self.clients if isinstance(peer, Peer) and peer.address == client.address), None)
+        if known is None:
+            client.data_on = self.faults.unasked
+            self.clients.add(client)
+            known = client
+        for idcode, command, rest in Commands().feed(data):
+            if idcode == self.source.idcode or self.faults.stranger:
+                task = asyncio.create_task(self._obey(known, command, rest))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _obey(self, client: "Connection | Peer", command: int, extended: bytes) -> None:
         """Do what a command asks; unknown ones are dropped without a word, as the standard says."""
         faults = self.faults
         self.commands.append(command)
+        if command == Command.EXTENDED:
+            self.extended.append(extended)
         if faults.slow:
             await asyncio.sleep(faults.slow)
         if command == Command.DATA_ON:

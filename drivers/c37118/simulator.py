@@ -1,6 +1,7 @@
 """A PMU on a real socket: `Simulator` in a program, `python -m drivers.c37118.simulator` as a process of its own.
 
-The first line on stdout is `listening on tcp://HOST:PORT ...` (with `--port 0` the real port). Each line on stdin is a
+The first line on stdout is `listening on tcp://HOST:PORT ...` (with `--port 0` the real port), or, with
+`--by-itself`, `sending to udp://HOST:PORT ...`. Each line on stdin is a
 JSON object of faults, e.g. `{"bad_crc": 3}`: see `Simulator.set`. The end of stdin changes nothing. SIGINT and SIGTERM
 end the process with exit code 0.
 """
@@ -26,7 +27,7 @@ def arguments() -> argparse.ArgumentParser:
     """Give the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m drivers.c37118.simulator",
-        description="A simulated C37.118 PMU on TCP, or a recorded stream replayed byte for byte.",
+        description="A simulated C37.118 PMU on TCP or UDP, or a recorded stream replayed byte for byte.",
         epilog='Lines of JSON on stdin set faults: {"bad_crc": 3}, {"reconfigure": {"phasors": ["VA"]}}.',
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
@@ -46,6 +47,13 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--station", default="SIM PMU", help="station name (default %(default)s)")
     parser.add_argument("--pmus", type=int, default=1, help="number of PMUs in the stream (default %(default)s)")
+    parser.add_argument("--mixed", action="store_true", help="PMUs of a concentrator in formats of their own")
+    parser.add_argument("--cfg3", action="store_true", help="answer requests for a CFG-3 (a PMU of 2011)")
+    parser.add_argument("--fragment", type=int, metavar="BYTES", help="of a CFG-3 in one frame (default: all)")
+    parser.add_argument("--udp", action="store_true", help="take commands and send data by UDP instead of TCP")
+    parser.add_argument("--data-to", metavar="HOST:PORT", help="send data there by UDP (a multicast group, too)")
+    parser.add_argument("--by-itself", action="store_true", help="take no commands; needs --data-to")
+    parser.add_argument("--repeat", type=float, metavar="SECONDS", help="from one unasked configuration to the next")
     parser.add_argument(
         "--speed", type=float, default=1.0, help="so many times faster; with --replay 0 = as fast as it is read"
     )
@@ -54,6 +62,9 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--loop", action="store_true", help="begin the recording again when it is through")
     return parser
+
+
+FORMATS = (15, 14, 0, 1, 6, 9)  # of --mixed: floats and integers, polar and rectangular, of both in one PMU
 
 
 def source_of(options: argparse.Namespace) -> Source:
@@ -69,7 +80,7 @@ def source_of(options: argparse.Namespace) -> Source:
         SimulatedPmu(
             station=options.station if options.pmus == 1 else f"{options.station} {number + 1}",
             idcode=None if options.pmus == 1 else options.idcode + number + 1,
-            format=options.format,
+            format=FORMATS[number % len(FORMATS)] if options.mixed else options.format,
             phasors=_names(template.phasors, options.phasors, "V"),
             analogs=_names(template.analogs, options.analogs, "ANALOG"),
             digitals=(template.digitals * options.digitals)[: options.digitals],
@@ -79,7 +90,15 @@ def source_of(options: argparse.Namespace) -> Source:
     ]
     if options.rate > 240:
         raise ValueError(f"--rate {options.rate}: at most 240 frames a second")
-    return SimulatedStream(pmus, idcode=options.idcode, rate=options.rate, speed=options.speed)
+    return SimulatedStream(
+        pmus,
+        idcode=options.idcode,
+        rate=options.rate,
+        speed=options.speed,
+        cfg3=options.cfg3,
+        fragment=options.fragment,
+        repeat=options.repeat,
+    )
 
 
 def _names(known: tuple[str, ...], count: int, prefix: str) -> tuple[str, ...]:
@@ -89,10 +108,19 @@ def _names(known: tuple[str, ...], count: int, prefix: str) -> tuple[str, ...]:
 async def serve(options: argparse.Namespace) -> None:
     """Run until SIGINT or SIGTERM."""
     source = source_of(options)
-    async with Simulator(source, host=options.host, port=options.port) as simulator:
+    data_to = None
+    if options.data_to:
+        host, _, port = options.data_to.rpartition(":")
+        data_to = host, int(port)
+    if options.by_itself and data_to is None:
+        raise ValueError("--by-itself needs --data-to HOST:PORT")
+    ways = {"udp": options.udp, "data_to": data_to, "listens": not options.by_itself}
+    async with Simulator(source, host=options.host, port=options.port, **ways) as simulator:
         what = f"replaying {options.replay}" if options.replay else f"{options.station}, {options.rate} frames/s"
-        address = Address("tcp", simulator.host, simulator.port)
-        print(f"listening on {address} idcode {source.idcode}: {what}", flush=True)
+        address = f"listening on {Address('udp' if options.udp else 'tcp', simulator.host, simulator.port)}"
+        if options.by_itself:
+            address = f"sending to udp://{options.data_to}"
+        print(f"{address} idcode {source.idcode}: {what}", flush=True)
         async with until_stopped(simulator.set) as stop:
             await stop.wait()
 

@@ -1,26 +1,31 @@
-"""Decoded data frames as CSV: one row per frame and PMU, one file per layout (set of columns).
+"""Decoded data frames as CSV: a row a frame, a file for each PMU of a stream and each of its layouts (sets of columns).
 
-The first layout goes to the file named, others beside it: out.csv, out-2.csv, out-3.csv ...
+The first one goes to the file named, others beside it: out.csv, out-2.csv, out-3.csv ...
 
-Columns: `time` (seconds since 1970, 9 decimals, from integer ns), `stream` and `pmu` (IDCODEs), `station`, `stat` and
-`tq` (raw), `freq (Hz)`, `rocof (Hz/s)`, each phasor's `NAME:MAG (V)` or `(A)` and `NAME:ANG (deg)`, the analogs
-(`(raw)`: counts of the integer format), the digital words `DIG1` ... Floats are exact (the shortest digits that read
-back equal; it is the archive that rounds), NaN is an empty cell.
+Columns: `time`, `stream` and `pmu` (IDCODEs), `station`, `stat` and `tq` (raw), `freq (Hz)`, `rocof (Hz/s)`, each
+phasor's `NAME:MAG (V)` or `(A)` and `NAME:ANG (deg)`, the analogs (`(raw)`: counts of the integer format), the digital
+words `DIG1` ... Times and values are written as the archive writes them (`drivers.digits`), NaN is an empty cell.
 """
 
 import csv
-import math
+import io
 from collections import Counter
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import BinaryIO
 
-from drivers.c37118.frames import Configuration, DataFrame, PmuConfiguration, PmuData
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.c37118.batch import Batch
+from drivers.c37118.frames import PmuConfiguration
+from drivers.digits import Lines, TimeFormat, ValueDigits
+
+HEAD = ("time", "stream", "pmu", "station", "stat", "tq", "freq (Hz)", "rocof (Hz/s)")
 
 
 def columns(pmu: PmuConfiguration) -> tuple[str, ...]:
     """Give the header of a PMU's rows; a name that comes again gets its number behind it (`VA_2`)."""
-    names = ["time", "stream", "pmu", "station", "stat", "tq", "freq (Hz)", "rocof (Hz/s)"]
+    names: list[str] = [*HEAD]
     seen = Counter(names)
 
     def own(name: str) -> str:
@@ -37,63 +42,74 @@ def columns(pmu: PmuConfiguration) -> tuple[str, ...]:
     return tuple(names)
 
 
-def row(frame: DataFrame, pmu: PmuConfiguration, data: PmuData) -> list[str | int]:
-    """Give the cells of one PMU's part of a frame, in the order of `columns`."""
-    second, ns = divmod(frame.time_ns, 10**9)
-    cells: list[str | int] = [f"{second}.{ns:09d}", frame.idcode, pmu.idcode, pmu.station, data.stat, frame.tq.raw]
-    values = [data.freq, data.rocof]
-    for phasor in data.phasors:
-        values += phasor.magnitude, math.degrees(phasor.angle)
-    values += data.analogs
-    cells += ["" if math.isnan(value) else repr(value) for value in values]
-    cells += data.digitals
-    return cells
+def values(batch: Batch, pmu: int) -> NDArray[np.float64]:
+    """Give the numbers of the rows of one PMU, (frames, columns), in the order of `columns` from `stat` on."""
+    magnitude, angle = batch.polar(pmu)
+    phasors = np.stack((magnitude, np.degrees(angle)), axis=2).reshape(len(batch), -1)
+    first = (batch.stat(pmu), batch.tq, *batch.frequency(pmu))
+    return np.column_stack((*first, phasors, batch.analogs(pmu), batch.digitals(pmu))).astype("f8", copy=False)
 
 
 class Table:
-    """Writes data frames to `path` and, for further layouts, to files beside it. Existing files are replaced.
+    """Writes batches of data frames to `path` and, for further PMUs and layouts, to files beside it.
+
+    Existing files are replaced.
+
+    Args:
+        path: the first file.
+        time_format, time_digits, value_digits: as for the archive, see `drivers.digits`.
 
     Attributes:
         rows: rows written, by file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        time_format: TimeFormat = "seconds",
+        time_digits: int = 13,
+        value_digits: ValueDigits = 7,
+    ) -> None:
         self.path = path
         self.rows: dict[Path, int] = {}
-        self._files: dict[tuple[str, ...], tuple[Path, TextIO, Any]] = {}
-        self._configuration: Configuration | None = None
-        self._current: list[tuple[Path, Any]] = []  # file and writer of each PMU of that configuration
+        self._rules: tuple[TimeFormat, int, ValueDigits] = time_format, time_digits, value_digits
+        self._files: dict[tuple[object, ...], tuple[Path, BinaryIO]] = {}
 
-    def write(self, frame: DataFrame, configuration: Configuration) -> None:
-        """Write one row for each PMU of a frame.
+    def write(self, batch: Batch) -> None:
+        """Write one row for each PMU of each frame.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: a file cannot be written.
         """
-        if configuration is not self._configuration:
-            self._configuration, self._current = configuration, [self._file(pmu) for pmu in configuration.pmus]
-        for pmu, data, (path, writer) in zip(configuration.pmus, frame.pmus, self._current, strict=True):
-            writer.writerow(row(frame, pmu, data))
-            self.rows[path] += 1
+        for number, pmu in enumerate(batch.configuration.pmus):
+            titles = columns(pmu)
+            path, file = self._file(batch.configuration.idcode, pmu, titles)
+            whole = [
+                index < 2 or index >= 4 + 2 * len(pmu.phasors) + len(pmu.analogs) for index in range(len(titles) - 4)
+            ]
+            lines = Lines(whole, *self._rules)
+            constant = _csv((batch.configuration.idcode, pmu.idcode, pmu.station)).rstrip("\n") + ","
+            file.write(lines.lines(batch.time_ns, values(batch, number), constant).encode())
+            self.rows[path] += len(batch)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for _, file, _ in self._files.values():
+    def close(self) -> None:
+        """Close the files."""
+        for _, file in self._files.values():
             file.close()
 
-    def _file(self, pmu: PmuConfiguration) -> tuple[Path, Any]:
-        layout = columns(pmu)
-        if layout not in self._files:
+    def _file(self, stream: int, pmu: PmuConfiguration, titles: tuple[str, ...]) -> tuple[Path, BinaryIO]:
+        key = (stream, pmu.idcode, pmu.station, titles)
+        if key not in self._files:
             number = len(self._files) + 1
             path = self.path if number == 1 else self.path.with_stem(f"{self.path.stem}-{number}")
-            file = path.open("w", encoding="utf-8", newline="")
-            writer = csv.writer(file, lineterminator="\n")
-            self._files[layout] = path, file, writer
+            file = path.open("wb")
+            self._files[key] = path, file
             self.rows[path] = 0
-            writer.writerow(layout)
-        path, _, writer = self._files[layout]
-        return path, writer
+            file.write(_csv(titles).encode())
+        return self._files[key]
+
+
+def _csv(cells: tuple[object, ...]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()

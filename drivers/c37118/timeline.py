@@ -19,6 +19,9 @@ class Counts:
             there.
         bad_fracsec: stamps with FRACSEC at or above TIME_BASE (carried into the seconds).
         stale: data frames whose size did not fit the configuration in use when they came.
+        bad_times: data frames whose time stamp cannot be (1970, the far future); not handed out.
+        reordered: frames that came after later ones and were put in order (datagrams only).
+        too_late: frames that came when they were waited for no longer; not handed out (datagrams only).
         undecodable: frames with a good CRC that could not be decoded and were dropped.
         strangers: frames of another IDCODE.
         bad_crc, skipped_bytes: of the byte stream.
@@ -31,6 +34,9 @@ class Counts:
     time_jumps: int = 0
     bad_fracsec: int = 0
     stale: int = 0
+    bad_times: int = 0
+    reordered: int = 0
+    too_late: int = 0
     undecodable: int = 0
     strangers: int = 0
     bad_crc: int = 0

@@ -141,6 +141,7 @@ class SimulatedBoard:
 
     Attributes:
         name, serial, firmware: identity. channels: see `SimulatedChannel`.
+        silent: it does not answer, as if it were not on the line.
         local: the panel is in LOCAL. interlock: the contact is active. contact: BDILKM. termination: BDTERM.
         alarm: further bits of BDALARM (16 power failure, 32 over power, 64 HV clock).
         clips: VSET above MAXV is cut to MAXV instead of refused (it is not known which a real unit does).
@@ -151,6 +152,7 @@ class SimulatedBoard:
     serial: str = "174"
     firmware: str = "1.08"
     channels: list[SimulatedChannel] = field(default_factory=lambda: [SimulatedChannel() for _ in range(4)])
+    silent: bool = False
     local: bool = False
     interlock: bool = False
     contact: str = "CLOSED"

@@ -230,6 +230,8 @@ class Simulator:
         request = understand(line)
         if faults.mute or self.stuck or request is None or request.board not in self.boards:
             return
+        if self.boards[request.board].silent:
+            return
         if faults.take("ignored"):
             return
         self.catch_up()

@@ -1,11 +1,12 @@
 """The put log: who asked which PV for what, when, and what came of it, as JSON lines.
 
     {"time":"2026-11-20T19:34:14.123456789Z","peer":"127.0.0.1:40112","user":"anna","pv":"LAB:HV:CH0:VSET",
-     "old":1500.0,"new":1600.0,"accepted":true,"reason":""}        (one line in the file)
+     "old":1500.0,"new":1600.0,"accepted":true,"reason":"","readback":1600.0}        (one line in the file)
 
-What a device writes unasked has `"by":"interlock GAS"` in place of peer and user. `{"time":...,"lost":3}` stands where
-lines are missing. Lines are written by a thread of their own, so that no disk, however full or slow, delays a put.
-Several processes may write to one file.
+`readback` is what the box confirmed of a put that was carried out. What a device writes unasked has
+`"by":"interlock GAS"` in place of peer and user. `{"time":...,"lost":3}` stands where lines are missing. Lines are
+written by a thread of their own, so that no disk, however full or slow, delays a put. Several processes may write to
+one file.
 """
 
 import collections
@@ -66,6 +67,7 @@ class PutLog:
         reason: str,
         *,
         by: str = "",
+        readback: Any = None,
     ) -> None:
         """Note one put; never waits, never raises for the disk's sake. From the event loop's thread.
 
@@ -79,6 +81,7 @@ class PutLog:
             accepted: whether it was carried out.
             reason: why it was refused, else empty.
             by: what in the server wrote unasked ("interlock GAS"); peer and user are then left out.
+            readback: what the box has confirmed; None where it was not asked, or refused.
         """
         line = {
             "time": time_ns,
@@ -88,6 +91,7 @@ class PutLog:
             "new": plain(new),
             "accepted": accepted,
             "reason": reason[:MOST_REASON],
+            **({} if readback is None else {"readback": plain(readback)}),
         }
         if len(self._waiting) >= self._most_waiting:
             self._drop(1, "too many lines wait for the disk")

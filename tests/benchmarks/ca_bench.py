@@ -8,11 +8,9 @@ Judge by the ratios: absolute figures are those of this machine at this hour.
 """
 
 import argparse
-import hashlib
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -23,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import raw_ca
+from tests.c_client import Absent, build
 from tests.processes import Process, ca_environment, free_port, wait_for
 
 HERE = Path(__file__).parent
-CACHE = HERE.parents[1] / ".cache"
 SERVERS = {
     "ours": ("tests.benchmarks.ca_server",),
     "caproto": ("tests.benchmarks.ca_peers", "caproto"),
@@ -37,33 +35,6 @@ PVS, MANY = 100, 10_000
 ARRAY = 1 << 20  # float64: 8 MB
 AGE_LIMIT = 1000.0  # ms: a server whose updates are older than that does not keep up
 PATTERN = "BENCH:PV%d"
-
-
-class Absent(Exception):
-    """Something that a measurement needs is not there; the text says what."""
-
-
-def build_client() -> Path:
-    """Compile the client, unless that was done.
-
-    Raises:
-        Absent: no compiler, or no libca.
-    """
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        raise Absent("a C compiler (cc)")
-    found = importlib.util.find_spec("epicscorelibs")
-    if found is None or not found.origin:
-        raise Absent("the package epicscorelibs (pip install epicscorelibs)")
-    package, source = Path(found.origin).parent, HERE / "libca_bench.c"
-    key = hashlib.sha256(source.read_bytes() + str(package).encode()).hexdigest()[:12]
-    client = CACHE / f"libca_bench-{key}"
-    if not client.exists():
-        CACHE.mkdir(exist_ok=True)
-        library = package / "lib"
-        links = (f"-L{library}", "-lca", "-lCom", f"-Wl,-rpath,{library}")
-        subprocess.run((compiler, "-O2", "-o", client, source, f"-I{package / 'include'}", *links), check=True)
-    return client
 
 
 class Served:
@@ -356,7 +327,7 @@ def main() -> None:
     rows = [row for row in ROWS if asked.only is None or row.key in asked.only.split(",")]
     servers = [server for server in SERVERS if server in asked.servers.split(",")]
     try:
-        client = build_client()
+        client = build(HERE / "libca_bench.c")
     except Absent as absent:
         print(f"ca_bench: skipped, for want of {absent}")
         return

@@ -1,97 +1,88 @@
-"""What a fast cycle of a high-voltage supply costs in exchanges, and how long OFF waits, both taken from the wire.
+"""A supply of four channels: exchanges for one reading of it, OFF under load, and a put that is confirmed.
 
-Run as `python -m tests.benchmarks.hv`. The cycle is VMON, IMON, STAT of all channels and BDALARM. The peer is what the
-scripts did over the vendor's library: 16 reads (4 quantities of 4 channels) of two calls each, the parameter's type and
-then its value; here each call is one single read over the same socket.
+    python -m tests.benchmarks.hv [--seconds 20] [--offs 20]
+
+The IOC, the simulator and the clients are processes on this host. The peer is what the old scripts did: for each
+channel four reads (VMon, IMonH, VSet, ISet), each of two calls of the vendor's library, which asks for the type first.
+Exchanges are counted on the wire; the times are those of this machine at this hour.
 """
 
-import asyncio
+import argparse
 import statistics
+import tempfile
 import time
+from pathlib import Path
 
-from drivers.caen_hv.client import Client, Priority
-from drivers.caen_hv.simulator import SimulatedBoard, Simulator
+from tests.hv_lab import HvLab
+from tests.processes import wait_for
 
-CYCLE = ("VMON", "IMON", "STAT", "BDALARM")
-SCRIPT = ("VMON", "IMON", "VSET", "ISET")  # what the script read of each of 4 channels: 16 reads
-CALLS = 2  # of the library for each read: the parameter's type, then its value
-CYCLES = 500
-OFFS = 200
+SCRIPT_CALLS = 4 * 4 * 2
+FAST = ("VMON", "IMON", "STAT", "BDALARM")
 
 
-async def cycles(client: Client, simulator: Simulator) -> tuple[float, float]:
-    """Give exchanges a cycle and s a cycle."""
-    for par in CYCLE:
-        await client.read(0, par)
-    begin, before = time.perf_counter(), len(simulator.requests())
-    for _ in range(CYCLES):
-        await asyncio.gather(*(client.read(0, par) for par in CYCLE))
-    return (len(simulator.requests()) - before) / CYCLES, (time.perf_counter() - begin) / CYCLES
+def polling(lab: HvLab, seconds: float) -> None:
+    """Count what goes over the wire while nothing changes."""
+    begin = len(lab.wire())
+    end = time.monotonic() + seconds
+    wait_for(lambda: time.monotonic() > end, "end of the measurement", seconds + 30)
+    asked = [said["text"].split("PAR:")[1] for said in lab.wire()[begin:] if said["what"] == "request"]
+    readings = asked.count("VMON")
+    fast = sum(par in FAST for par in asked)
+    print(f"exchanges for one reading of VMON, IMON, STAT of 4 channels and BDALARM: {fast / readings:.2f}")
+    more = SCRIPT_CALLS * readings / fast
+    print(f"  the scripts: {SCRIPT_CALLS} library calls for VMON, IMON, VSET, ISET: {more:.1f} x")
+    print(f"all exchanges, with the settings now and then: {len(asked) / readings:.2f} a reading")
 
 
-async def script(simulator: Simulator) -> tuple[float, float]:
-    """Give the same for single reads, twice each."""
-    reader, writer = await asyncio.open_connection(simulator.host, simulator.port)
-    begin, before = time.perf_counter(), len(simulator.requests())
-    for _ in range(CYCLES):
-        for channel in range(4):
-            for par in SCRIPT * CALLS:
-                writer.write(f"$BD:00,CMD:MON,CH:{channel},PAR:{par}\r\n".encode())
-                await reader.readline()
-    result = (len(simulator.requests()) - before) / CYCLES, (time.perf_counter() - begin) / CYCLES
-    writer.close()
-    await writer.wait_closed()
-    return result
-
-
-async def off_under_load(client: Client, simulator: Simulator) -> list[int]:
-    """Give the requests that went out between each order to switch off and OFF itself."""
-
-    async def poll(priority: Priority) -> None:
-        while True:
-            for par in (*CYCLE, "VSET", "ISET"):
-                await client.read(0, par, priority)
-
-    async def put(channel: int) -> None:
-        while True:
-            for volts in (50.0, 60.0):
-                await client.set(0, channel, "VSET", volts)
-
-    busy = [asyncio.create_task(poll(each)) for each in (Priority.FAST, Priority.SLOW) * 10]
-    busy += [asyncio.create_task(put(channel)) for channel in (0, 1, 2, 3) * 10]
-    waits = []
-    for _ in range(OFFS):
-        seen = len(simulator.requests())
-        while len(simulator.requests()) < seen + 7:
-            await asyncio.sleep(0)
-        before = len(simulator.requests())
-        await client.off(0)
-        waits.append(next(n for n, each in enumerate(simulator.requests()[before:]) if each.endswith("PAR:OFF")))
-        simulator.log.clear()
-    for task in busy:
-        task.cancel()
-    await asyncio.gather(*busy, return_exceptions=True)
-    return waits
-
-
-async def main() -> None:
-    async with Simulator({0: SimulatedBoard()}) as simulator:
-        client = Client(simulator.address, timeout=5.0)
-        await client.open()
-        ours, seconds = await cycles(client, simulator)
-        waits = await off_under_load(client, simulator)
-        await client.close()
-        while simulator.log[-1].what != "closed":
-            await asyncio.sleep(0.01)
-        theirs, script_seconds = await script(simulator)
-    print(f"fast cycle of 4 channels   {ours:5.1f} exchanges   {seconds * 1e3:6.2f} ms on a simulator without latency")
-    print(f"single reads, two calls    {theirs:5.1f} exchanges   {script_seconds * 1e3:6.2f} ms")
-    print(f"ratio                      {theirs / ours:5.1f}")
+def off_under_load(lab: HvLab, offs: int) -> None:
+    """Switch off while a client floods all channels with puts, and the unit takes 20 ms for an answer."""
+    lab.say(slow=0.02)
+    names = [f"{lab.prefix}HV:CH{n}:{name}" for n in range(4) for name in ("VSET", "ISET")]
+    flood = lab.process("tests.system.put_flood", *names)
+    flood.line("flooding")
+    wait_for(lambda: len(lab.requests()) > 20, "flood on the wire")
+    lab.put("CH3:ON", 0)  # the channel is open then
+    between, took = [], []
+    for _ in range(offs):
+        seen, asked, begin = len(lab.wire()), time.time_ns(), time.monotonic()
+        lab.put("CH3:ON", 0)
+        took.append(time.monotonic() - begin)
+        wire = lab.wire()[seen:]
+        off = next(n for n, said in enumerate(wire) if said["what"] == "request" and "PAR:OFF" in said["text"])
+        between.append(sum(said["what"] == "request" and said["time_ns"] > asked for said in wire[:off]))
+    flood.kill()
     print(
-        f"OFF under 20 polls and 40 puts at once: {statistics.mean(waits):.2f} requests before it on average, "
-        f"{max(waits)} at most, of {len(waits)}"
+        f"OFF under a flood of puts, {offs} times, unit of 20 ms: at most {max(between)} exchanges before it, median",
+        end=" ",
     )
+    print(f"{statistics.median(between):g}; confirmed within {1e3 * statistics.median(took):.1f} ms (median)")
+
+
+def put(lab: HvLab, puts: int) -> None:
+    """Put with a callback."""
+    took = []
+    for number in range(puts):
+        begin = time.monotonic()
+        lab.put("CH0:VSET", 100 + number)
+        took.append(time.monotonic() - begin)
+    print(f"put of VSET, checked, sent and read back: {1e3 * statistics.median(took):.1f} ms (median of {puts})")
+
+
+def main() -> None:
+    """Run all of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of the count of exchanges")
+    parser.add_argument("--offs", type=int, default=20, help="how often to switch off under load")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory, HvLab(Path(directory)) as lab:
+        lab.site()
+        lab.supply("--speed", "20")
+        lab.ioc()
+        lab.online()
+        polling(lab, options.seconds)
+        put(lab, 50)
+        off_under_load(lab, options.offs)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -1,7 +1,8 @@
 """The stream of a PMU with faults at random, for minutes: nothing may be lost but what was damaged on the wire.
 
-`python -m tests.soak.pmu_stream --minutes 10 [--seed N]`. At the end: each row of the CSV once, its holes exactly the
-frames that the IOC counted as missing, no traceback in a log, memory flat. Exit code 1 and the reason if not.
+`python -m tests.soak.pmu_stream --minutes 10 [--seed N] [--udp]`. At the end: each row of the CSV once, its
+holes exactly the frames that the IOC counted as missing, no traceback in a log, memory flat. Exit code 1 and the reason
+if not.
 """
 
 import argparse
@@ -46,10 +47,16 @@ async def counted(lab: Lab) -> tuple[int, int]:
         return int(values[0].value), int(values[1].value)
 
 
-def soak(minutes: float, seed: int) -> list[str]:
+UDP = ({"swap": 3}, {"swap": 7}, {"duplicate": 9})
+
+
+def soak(minutes: float, seed: int, udp: bool) -> list[str]:
     """Run, and give what is wrong."""
     choice = random.Random(seed)
-    with tempfile.TemporaryDirectory() as directory, Lab(Path(directory), rest=EXACT) as lab:
+    faults = (*FAULTS, *UDP) if udp else FAULTS
+    options = ("--cfg3", "--udp") if udp else ("--cfg3",)
+    keys = 'link = "udp://127.0.0.1:PMU_PORT"\n' if udp else ""
+    with tempfile.TemporaryDirectory() as directory, Lab(Path(directory), *options, keys=keys, rest=EXACT) as lab:
         lab.start_simulator()
         lab.start_ioc()
         lab.start_archiver()
@@ -57,7 +64,7 @@ def soak(minutes: float, seed: int) -> list[str]:
         memory: list[tuple[int, int]] = []
         done = 0
         while time.monotonic() < end:
-            lab.simulator.say(choice.choice(FAULTS))
+            lab.simulator.say(choice.choice(faults))
             done += 1
             time.sleep(choice.uniform(0.2, 1.5))
             if done % 20 == 0:
@@ -105,7 +112,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 16))
+    parser.add_argument("--udp", action="store_true", help="by UDP, with datagrams out of order")
     options = parser.parse_args()
-    mistakes = soak(options.minutes, options.seed)
+    mistakes = soak(options.minutes, options.seed, options.udp)
     print("\n".join(mistakes) or "as it should be")
     sys.exit(bool(mistakes))

@@ -60,7 +60,7 @@ class Watch:
 
 @contextlib.asynccontextmanager
 async def watched(simulator: Simulator, idcode: int = 1, **settings: Any) -> AsyncIterator[Watch]:
-    settings = {"backoff": Backoff(0.02, 0.1), "lost_after": 3.0, "answer_timeout": 0.5, **settings}
+    settings = {"backoff": Backoff(0.02, 0.1), "lost_after": 3.0, "answer_timeout": 0.5, "cfg3": False, **settings}
     watch = Watch(Client(make_link(Address("tcp", "127.0.0.1", simulator.port)), idcode, **settings))
     task = asyncio.create_task(watch.follow())
     try:
@@ -408,7 +408,7 @@ def test_leaving_sends_command_1() -> None:
             async with watched(simulator) as watch:
                 await watch.more(1)
             await eventually(lambda: list(simulator.commands) == [1, 5, 2, 1])
-            client = Client(make_link(Address("tcp", "127.0.0.1", simulator.port)), 1)
+            client = Client(make_link(Address("tcp", "127.0.0.1", simulator.port)), 1, cfg3=False)
             watch = Watch(client)
             task = asyncio.create_task(watch.follow())
             await watch.more(1)

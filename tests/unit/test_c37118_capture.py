@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import random
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from binascii import crc_hqx
 from dataclasses import replace
 from pathlib import Path
 
+import numpy
 import pytest
 
 from drivers.c37118 import frames
 from drivers.c37118.__main__ import main
 from drivers.c37118.capture import Recording, RecordingError
+from drivers.c37118.decoding import convert, read
 from drivers.c37118.frames import Configuration, DataFrame, FrameType, decode, encode
 
 dpkt = pytest.importorskip("dpkt", reason="dpkt is not installed: pip install countinghouse[pcap]")
@@ -293,28 +296,102 @@ def test_stale_data_and_nonsense_are_told_once(tmp_path, capsys):
 # The command
 
 
-def test_csv_a_file_per_layout(tmp_path, capsys):
-    two = replace(
-        CONFIGURATION,
-        idcode=70,
-        pmus=(CONFIGURATION.pmus[0], replace(CONFIGURATION.pmus[0], station="S", idcode=71, format=0xF)),
-    )
+TITLES = "time,stream,pmu,station,stat,tq,freq (Hz),rocof (Hz/s),VA:MAG (V),VA:ANG (deg),A1 (raw),A2 (raw)".split(",")
+
+
+def test_csv_a_file_for_each_pmu_and_layout(tmp_path, capsys):
+    pmu = CONFIGURATION.pmus[0]
+    two = replace(CONFIGURATION, idcode=70, pmus=(pmu, replace(pmu, station="S", idcode=71, format=0xF)))
     both = replace(FIRST, idcode=70, pmus=FIRST.pmus * 2)
     path, out = tmp_path / "x.raw", tmp_path / "out.csv"
-    path.write_bytes(CFG2 + DATA[0] + ABSENT + encode(two) + encode(both, two) * 2)
+    path.write_bytes(CFG2 + DATA[0] + ABSENT + encode(two) + encode(both, two) * 2 + DATA[1])
     assert main(["decode", str(path), "--csv", str(out)]) == 0
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["out-2.csv", "out.csv", "x.raw"]
-    assert f"{out}: 4 rows" in capsys.readouterr().err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out-2.csv", "out-3.csv", "out.csv", "x.raw"]
+    assert f"{out}: 3 rows" in capsys.readouterr().err
     header, *rows = csv.reader(out.read_text().splitlines())
-    assert header == (
-        "time,stream,pmu,station,stat,tq,freq (Hz),rocof (Hz/s),VA:MAG (V),VA:ANG (deg),A1 (raw),A2 (raw)".split(",")
-    )
-    first = "1700000000.000000000,9,9,UNIT-D,0,0,60.012,1.5,5000.0,-53.13010235415598,500.0,-8.0".split(",")
-    absent = "1700000002.000000000,9,9,UNIT-D,32768,0,,,,,,".split(",")
-    assert rows == [first, absent, *[[first[0], "70", *first[2:]]] * 2]
+    assert header == TITLES
+    first = "1700000000.000,9,9,UNIT-D,0,0,60.012,1.5,5000,-53.1301,500,-8".split(",")
+    absent = "1700000002.000,9,9,UNIT-D,32768,0,,,,,,".split(",")
+    assert rows == [first, absent, ["1700000002.000", *first[1:]]]
     header, *rows = csv.reader((tmp_path / "out-2.csv").read_text().splitlines())
+    assert (header, rows) == (TITLES, [[first[0], "70", *first[2:]]] * 2)
+    header, *rows = csv.reader((tmp_path / "out-3.csv").read_text().splitlines())
     assert header[-2:] == ["A1", "A2"]
     assert [row[:4] for row in rows] == [[first[0], "70", "71", "S"]] * 2
+
+
+def test_csv_digits_and_times_are_chosen_as_in_the_archive(tmp_path):
+    path, out = tmp_path / "x.raw", tmp_path / "out.csv"
+    path.write_bytes(STREAM)
+    assert main(["decode", str(path), "--csv", str(out), "--digits", "repr", "--time", "ns"]) == 0
+    assert out.read_text().splitlines()[1] == (
+        "1700000000000000000,9,9,UNIT-D,0,0,60.012,1.5,5000.0,-53.13010235415598,500.0,-8.0"
+    )
+    assert main(["decode", str(path), "--csv", str(out), "--digits", "3", "--time-digits", "16"]) == 0
+    assert out.read_text().splitlines()[1] == "1700000000.000000,9,9,UNIT-D,0,0,60,1.5,5000,-53.1,500,-8"
+
+
+def test_two_recordings_of_one_pmu_go_into_one_file_and_interleaved_streams_apart(tmp_path):
+    other = replace(CONFIGURATION, idcode=10)
+    mixed = b"".join(frame + encode(replace(FIRST, idcode=10, soc=n), other) for n, frame in enumerate(DATA))
+    first, second, out = tmp_path / "1.raw", tmp_path / "2.raw", tmp_path / "out.csv"
+    first.write_bytes(CFG2 + encode(other) + mixed)
+    second.write_bytes(STREAM)
+    assert main(["decode", str(first), str(second), "--csv", str(out)]) == 0
+    rows = list(csv.reader(out.read_text().splitlines()))[1:]
+    assert [row[0] for row in rows] == [f"{1_700_000_000 + 2 * n}.000" for n in range(40)] * 2
+    rows = list(csv.reader((tmp_path / "out-2.csv").read_text().splitlines()))[1:]
+    assert [row[1] for row in rows] == ["10"] * 40 and rows[7][0] == "7.000000000"
+
+
+def test_npz_and_the_calls(tmp_path, capsys):
+    path, out = tmp_path / "x.raw", tmp_path / "out.npz"
+    path.write_bytes(STREAM)
+    assert main(["decode", str(path), "--npz", str(out)]) == 0
+    assert f"{out}: stream9_pmu9: 40 rows" in capsys.readouterr().err
+    with numpy.load(out) as saved:
+        array, channels = saved["stream9_pmu9"], saved["stream9_pmu9_channels"]
+    assert channels.tolist() == ["VA", "A1", "A2"]
+    assert array["time_ns"].tolist() == [(1_700_000_000 + 2 * n) * 10**9 for n in range(40)]
+    assert array["phasors"][7].tolist() == [3000 - 4000j] and array["analogs"][7].tolist() == [500, -8]
+    assert (array["freq"][0], array["rocof"][0], array["stat"][0]) == (60.012, 1.5, 0)
+    again = read(path)
+    assert sorted(again) == ["stream9_pmu9", "stream9_pmu9_channels"]
+    assert again["stream9_pmu9"].tobytes() == array.tobytes()
+    assert again["stream9_pmu9_channels"].tolist() == channels.tolist()
+    out.write_bytes(b"old")
+    recording = convert(path, csv=tmp_path / "out.csv", npz=out)
+    assert recording.senders["raw"].total(FrameType.DATA) == 40
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 41
+    with numpy.load(out) as saved:
+        assert saved["stream9_pmu9"].tobytes() == array.tobytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.csv", "out.npz", "x.raw"]
+
+
+def test_npz_keeps_layouts_apart(tmp_path):
+    frame, new = changed("UNIT-D", analogs=())
+    path = tmp_path / "x.raw"
+    later = replace(FIRST, pmus=(replace(FIRST.pmus[0], analogs=()),))
+    path.write_bytes(STREAM + frame + encode(later, new))
+    arrays = read(path)
+    assert {name: len(array) for name, array in arrays.items() if "channels" not in name} == {
+        "stream9_pmu9": 40,
+        "stream9_pmu9_2": 1,
+    }
+
+
+def test_a_progress_bar_where_stderr_is_a_terminal(tmp_path, monkeypatch):
+    path = tmp_path / "x.raw"
+    path.write_bytes(STREAM * 200)
+    monkeypatch.setattr("drivers.c37118.__main__.FIRST_BAR", 0.0)
+    leader, follower = os.openpty()
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        assert main(["decode", "--json", str(path)]) == 0
+        terminal.flush()
+        shown = os.read(leader, 65536).decode()
+    os.close(leader)
+    assert "x.raw [####" in shown and "%, " in shown and shown.endswith("\r\033[K")
 
 
 def test_csv_names_are_unique_and_digital_words_whole(tmp_path):
@@ -419,5 +496,7 @@ def test_the_command_line(tmp_path):
     assert (done.returncode, len(done.stdout.splitlines()), done.stderr) == (0, 2, "")
     assert run("decode").returncode == 2
     assert run("decode", str(path), "--csv", str(path)).returncode == 2
+    assert run("decode", str(path), "--npz", str(path)).returncode == 2
+    assert 'neither a number from 1 to 17 nor "repr"' in run("decode", str(path), "--digits", "18").stderr
     assert run("decode", str(path), "--csv", str(tmp_path / "no/out.csv")).returncode == 1
     assert "examples:" in run("decode", "--help").stdout

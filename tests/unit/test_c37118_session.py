@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.c37118 import frames
+from drivers.c37118.events import Configured, Data
 from drivers.c37118.frames import Command, Configuration, DataFrame
-from drivers.c37118.session import LONGEST_WAIT, Configured, Data, Session
+from drivers.c37118.session import LONGEST_WAIT, Session
 from drivers.c37118.simulated_stream import SimulatedStream
 from drivers.c37118.timeline import Counts, Timeline
 from drivers.errors import LinkTimeout

@@ -19,7 +19,9 @@ from drivers.c37118.frames import (
     TimeQuality,
 )
 from iocs.device import COMMON
-from iocs.pmu import PMU, Channels, PmuSettings, doubted, stat_values, stream_values
+from iocs.pmu import PMU, PmuSettings
+from iocs.pmu.quality import Policy
+from iocs.pmu.signals import Channels, installation_values, stat_values, stations, stream_values
 from iocs.signals import Kind, Severity, rows
 
 SETTINGS = PmuSettings(name="PMU", type="pmu", link="tcp://192.168.0.20", idcode=7734)
@@ -129,7 +131,7 @@ def test_values_of_the_published_frame():
     assert values["IA:MAG"] == 125.5 and values["IA:ANG"] == pytest.approx(-60, abs=1e-4)
     assert values["FREQ"] == pytest.approx(49.987, abs=1e-5) and values["ROCOF"] == pytest.approx(-0.05)
     assert values["MW"] == -42.25 and values["DIG1"] == 0x8002 and values["STAT"] == 0x2030 and values["TQ"] == 11
-    bits = channels.bits(frame.pmus[0], None)
+    bits = channels.bits(frame.pmus[0])
     assert {name for name, value in bits.items() if value} == {"DIG1:D1", "DIG1:D15"}
     assert set(values) | set(bits) == {
         signal.name for signal in PMU.signals(SETTINGS, frames.encode(V3_CONFIGURATION).hex())
@@ -165,7 +167,7 @@ def test_rectangular_phasors_become_magnitude_and_angle():
     ],
 )
 def test_severity_by_stat_and_time_quality(stat, tq, severity):
-    doubt = doubted(stat, TimeQuality(tq))
+    doubt = Policy().judge(stat, tq)
     assert (doubt.severity if doubt else None) == severity
 
 
@@ -199,8 +201,84 @@ def test_every_possible_status_word_can_be_served():
 
 
 def test_the_saved_shape_does_not_depend_on_when_the_configuration_was_sent():
-    from iocs.pmu import shape_of
+    from iocs.pmu.device import shape_of
 
     later = replace(V3_CONFIGURATION, soc=1800000000, fracsec=5, tq=TimeQuality(3))
     assert shape_of(later) == shape_of(V3_CONFIGURATION)
     assert shape_of(replace(V3_CONFIGURATION, data_rate=25)) != shape_of(V3_CONFIGURATION)
+
+
+@pytest.mark.parametrize(
+    ("policy", "stat", "tq", "severity"),
+    [
+        (Policy(invalid=["no_data"]), 0x8000, 0x00, None),
+        (Policy(invalid=["unsynced"]), 0x2000, 0x00, Severity.INVALID),
+        (Policy(minor=[]), 0x2000, 0x0F, None),
+        (Policy(minor=["trigger"]), 0x0800, 0x00, Severity.MINOR),
+        (Policy(minor=["modified"]), 0x0200, 0x00, Severity.MINOR),
+        (Policy(minor=["by_arrival"]), 0x1000, 0x00, Severity.MINOR),
+        (Policy(max_time_error=0.001), 0x0000, 0x07, None),  # MSG_TQ 7: within 1 ms
+        (Policy(max_time_error=0.001), 0x0000, 0x08, Severity.MINOR),
+        (Policy(max_time_error=0.001), 0x0140, 0x00, None),  # PMU_TQ 5: below 1 ms
+        (Policy(max_time_error=0.001), 0x0180, 0x00, Severity.MINOR),
+        (Policy(minor=[], max_time_error=100.0), 0x0000, 0x0C, Severity.MINOR),  # undefined: not known
+    ],
+)
+def test_the_policy_is_the_sites(policy, stat, tq, severity):
+    doubt = policy.judge(stat, tq)
+    assert (doubt.severity if doubt else None) == severity
+
+
+def test_stations_of_a_concentrator_have_their_own_names_and_rows():
+    one = pmu(phasors=["A very long name"], digitals=[["A very long bit"] * 16])
+    blocks = (
+        replace(one, station="UMSPANNWER NORD"),
+        replace(one, station="UMSPANNWER SUED"),
+        replace(one, station=""),
+        replace(one, station="FREQ"),
+    )
+    configuration = replace(V3_CONFIGURATION, pmus=blocks * 30)
+    shape = frames.encode(configuration).hex()
+    signals = PMU.signals(SETTINGS, shape)
+    assert all(len(signal.name) <= 32 for signal in signals)
+    assert [row.name for row in rows(signals)][:4] == ["UMSPANNWER:ROW", "UMSPANNWER_2:ROW", "PMU3:ROW", "FREQ_2:ROW"]
+    first = rows(signals)[1]
+    assert [signal.name for signal in first.signals] == [
+        f"UMSPANNWER_2:{name}"
+        for name in ("FREQ", "ROCOF", "A_VERY_LONG:MAG", "A_VERY_LONG:ANG", "DIG1", "STAT", "TQ", "LEAP")
+    ]
+    assert "'UMSPANNWER SUED' (1)" in first.signals[0].doc
+    names = [signal.name for signal in signals]
+    assert len(set(names)) == len(names) and "MISSED" in names and "FREQ" not in names
+    station = stations(configuration, "deg")[1]
+    data = PmuData(0x2000, (Polar(1.0, 0.0),), 50.0, 0.0, (), (0x8001,))
+    values = station.values(data, TimeQuality(0), Policy().judge(0x2000, 0), scalars=True)
+    assert set(values) == {signal.name for signal in station.signals}
+    assert values["UMSPANNWER_2:FREQ"].severity is Severity.MINOR and values["UMSPANNWER_2:STAT"] == 0x2000
+    assert values["UMSPANNWER_2:DIG1:A_VERY_L_16"].value == 1
+
+
+def test_what_a_cfg3_leaves_open_is_invalid():
+    place = frames.Installation(bytes(16), math.inf, 13.25, math.inf, "?", 0, 50)
+    values = installation_values(place)
+    assert values["LATITUDE"].severity is Severity.INVALID and values["LONGITUDE"] == 13.25
+    assert (values["SVC_CLASS"], values["GRP_DLY"], values["G_PMU_ID"]) == (0, 50.0, "00" * 16)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"link": "tcp://h", "data": "tcp://h"}, "write udp://host:port"),
+        ({"link": "udp://239.1.2.3", "data": "udp://h"}, "takes no commands"),
+        ({"link": "udp://h?commands=maybe"}, "on, off|on .it is asked"),
+        ({"link": "tcp://h", "invalid_when": ["sometimes"]}, "no_data"),
+    ],
+)
+def test_ways_that_make_no_sense_are_refused(keys, message):
+    with pytest.raises(ValueError, match=message):
+        PmuSettings(name="P", type="pmu", idcode=1, **keys)
+
+
+def test_ports_by_the_kind_of_link():
+    settings = PmuSettings(name="P", type="pmu", idcode=1, link="tcp://h", data="udp://h")
+    assert (settings.link, settings.data) == ("tcp://h:4712", "udp://h:4713")

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 from binascii import crc_hqx
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from drivers.c37118.client import Client, Configured, Connected, Data, Event, Lost
-from drivers.c37118.frames import command, encode
+from drivers.c37118.client import Client, Configured, Connected, Data, Event, Header, Lost
+from drivers.c37118.frames import CommandFrame, command, decode, encode
 from drivers.link import Address, Backoff, make_link
 
 # The published example of C37.118 (int16 rectangular phasors, float analogs, 60 Hz): stream 7734, 30 frames/s.
@@ -113,7 +114,9 @@ def collect(transcript: Transcript, count: int, idcode: int = 7734, **settings) 
     async def test() -> list[Event]:
         async with transcript.serve():
             link = make_link(Address("tcp", "127.0.0.1", transcript.port))
-            client = Client(link, idcode, backoff=Backoff(0.01, 0.05), **{"answer_timeout": 0.3, **settings})
+            client = Client(
+                link, idcode, backoff=Backoff(0.01, 0.05), **{"answer_timeout": 0.3, "cfg3": False, **settings}
+            )
             seen = []
             async with asyncio.timeout(15), contextlib.aclosing(client.events()) as events:
                 async for event in events:
@@ -133,6 +136,75 @@ def test_start_up_is_1_5_2_and_leaving_is_1() -> None:
     assert frame.time_ns == 1149580800_016817000
     assert frame.pmus[0].freq == 62.5
     assert frame.pmus[0].phasors[0].magnitude == pytest.approx(133987.376, abs=5e-4)
+
+
+def _configuration3() -> tuple[bytes, bytes]:
+    lines = (Path(__file__).with_name("c37118_vectors.txt")).read_text().splitlines()
+    vectors = dict(line.split() for line in lines if not line.startswith("#"))
+    return bytes.fromhex(vectors["cfg3"]), bytes.fromhex(vectors["cfg3_data"])
+
+
+CFG3, DATA3 = _configuration3()
+
+
+def test_start_up_with_a_cfg3_is_1_6_2() -> None:
+    talk = [Expect(1, 100), Expect(6, 100), Say(CFG3), Expect(2, 100), Say(DATA3), Expect(1, 100)]
+    seen = collect(Transcript(talk), 3, idcode=100, cfg3=True)
+    assert isinstance(seen[2], Data)
+    assert seen[2].frame.pmus[0].phasors[0].magnitude == 100_000
+
+
+def test_without_a_cfg3_the_cfg2_is_asked_for_and_at_the_next_connection_at_once() -> None:
+    async def test() -> None:
+        first = [Expect(1), Expect(6), Expect(1), Expect(5), Say(CFG2), Expect(2), Say(DATA), Expect(1)]
+        second = [Expect(1), Expect(5), Say(CFG2), Expect(2), Say(DATA), Expect(1)]
+        transcript = Transcript(first, second)
+        async with transcript.serve():
+            link = make_link(Address("tcp", "127.0.0.1", transcript.port))
+            client = Client(link, 7734, backoff=Backoff(0.01, 0.05), lost_after=0.1, answer_timeout=0.2)
+            kinds = []
+            async with asyncio.timeout(15), contextlib.aclosing(client.events()) as events:
+                async for event in events:
+                    kinds.append(type(event))
+                    if len(kinds) == 7:
+                        break
+            assert kinds == [Connected, Configured, Data, Lost, Connected, Configured, Lost]
+
+    asyncio.run(test())
+
+
+def test_the_header_is_asked_for_on_request() -> None:
+    hello = bytes.fromhex("aa11001900646553f1000000000048656c6c6f20504d551b93")
+    talk = [Expect(1, 100), Expect(6, 100), Say(CFG3), Expect(3, 100), Expect(2, 100), Say(hello + DATA3)]
+    seen = collect(Transcript([*talk, Expect(1, 100)]), 4, idcode=100, cfg3=True, header=True)
+    assert seen[2] == Header("Hello PMU") and isinstance(seen[3], Data)
+
+
+def test_an_extended_frame_goes_out_as_it_is_given() -> None:
+    async def test() -> None:
+        received = asyncio.Queue()
+
+        async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(36)
+            writer.write(CFG3)
+            await reader.readexactly(18)
+            writer.write(DATA3)
+            await received.put(await reader.readexactly(22))
+            writer.close()
+
+        server = await asyncio.start_server(play, "127.0.0.1", 0)
+        client = Client(make_link(Address("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])), 100)
+        async with asyncio.timeout(15), contextlib.aclosing(client.events()) as events:
+            async for event in events:
+                if isinstance(event, Data):
+                    await client.extended(bytes.fromhex("12345678"))
+                    break
+            message = decode(await received.get())
+        server.close()
+        assert isinstance(message, CommandFrame)
+        assert (message.command, message.idcode, message.extended.hex()) == (8, 100, "12345678")
+
+    asyncio.run(test())
 
 
 def test_leaving_before_the_configuration_came() -> None:
@@ -197,7 +269,7 @@ def test_a_closed_connection_is_opened_again() -> None:
         transcript = Transcript(talk, talk)
         async with transcript.serve():
             link = make_link(Address("tcp", "127.0.0.1", transcript.port))
-            client = Client(link, 7734, backoff=Backoff(0.01, 0.05), lost_after=0.1)
+            client = Client(link, 7734, backoff=Backoff(0.01, 0.05), lost_after=0.1, cfg3=False)
             kinds = []
             async with asyncio.timeout(15), contextlib.aclosing(client.events()) as events:
                 async for event in events:

@@ -8,26 +8,31 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from drivers.c37118.capture import Recording
+from drivers.c37118.envelope import Envelope, seal
 from drivers.c37118.frames import (
     AnalogChannel,
     Configuration,
     DataFrame,
     DigitalWord,
     FrameType,
+    Installation,
     PhasorChannel,
     PmuConfiguration,
     PmuData,
     Polar,
     Rect,
+    ScaledAnalog,
+    ScaledPhasor,
     TimeQuality,
     command,
+    decode,
     encode,
     time_ns,
 )
@@ -95,7 +100,9 @@ def assert_same(data: DataFrame, seen: Dissected) -> None:
     ]
     assert len(seen.phasors) == len(ours)
     for theirs, mine in zip(seen.phasors, ours, strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-5, abs=6e-4)
+        apart = math.remainder(mine[1] - theirs[1], 360)  # tshark leaves turned angles beyond half a turn
+        assert apart == pytest.approx(0, abs=6e-4 + 1e-5 * abs(theirs[1]))
+        assert mine[::2] + mine[3:] == pytest.approx(theirs[::2] + theirs[3:], rel=1e-5, abs=6e-4)
     assert [pmu.freq for pmu in pmus] == pytest.approx(seen.freqs, rel=1e-5)
     assert [pmu.rocof for pmu in pmus] == pytest.approx(seen.rocofs, rel=1e-5, abs=6e-4)
     assert [value for pmu in pmus for value in pmu.analogs] == pytest.approx(seen.analogs, rel=1e-5, abs=6e-4)
@@ -172,21 +179,136 @@ def random_data(rng: random.Random, configuration: Configuration) -> DataFrame:
     )
 
 
+def write_pcap(path: Path, streams: list[list[bytes]]) -> None:
+    """Write the frames of streams, each from a UDP port of its own."""
+    with path.open("wb") as file:
+        writer = dpkt.pcap.Writer(file, linktype=101)
+        for number, stream in enumerate(streams):
+            for frame in stream:
+                udp = dpkt.udp.UDP(sport=20_000 + number, dport=4713, data=frame, ulen=8 + len(frame))
+                packet = dpkt.ip.IP(src=b"\x0a\0\0\1", dst=b"\x0a\0\0\2", p=17, data=udp, len=28 + len(frame))
+                writer.writepkt(bytes(packet), ts=number)
+
+
+def scaled(rng: random.Random, configuration: Configuration) -> Configuration:
+    """The configuration as a CFG-3: long names, each integer channel scaled and turned.
+
+    The scaling of floats is 1 by the standard, so tshark does not apply it.
+    """
+
+    def pmu(block: PmuConfiguration) -> PmuConfiguration:
+        return replace(
+            block,
+            station=f"{block.station} with a long name",
+            phasors=tuple(
+                ScaledPhasor(
+                    f"A phasor of a long name {index}",
+                    rng.randrange(1 << 16),
+                    8 * phasor.current + rng.choice([0, 1, 2, 4, 5, 6]),
+                    rng.randrange(256),
+                    1.0 if block.phasors_float else single(rng.uniform(0.001, 20)),
+                    0.0 if block.phasors_float else single(rng.choice([0.0, rng.uniform(-3, 3)])),
+                )
+                for index, phasor in enumerate(block.phasors)
+            ),
+            analogs=tuple(
+                ScaledAnalog(
+                    f"AN{index}",
+                    1.0 if block.analogs_float else single(rng.uniform(-2, 2)),
+                    0.0 if block.analogs_float else single(rng.uniform(-100, 100)),
+                )
+                for index, _ in enumerate(block.analogs)
+            ),
+            installation=Installation(
+                rng.randbytes(16),
+                single(rng.uniform(-90, 90)),
+                math.inf,
+                single(rng.uniform(0, 3000)),
+                rng.choice("MP"),
+                rng.randrange(1 << 20),
+                rng.randrange(1 << 20),
+            ),
+        )
+
+    return replace(configuration, type=FrameType.CFG3, version=2, pmus=tuple(map(pmu, configuration.pmus)))
+
+
+def raw_data(rng: random.Random, configuration: Configuration) -> bytes:
+    """A data frame of a configuration: whatever its fields can hold and that is not absent."""
+    words: list[float] = []
+    for block in configuration.pmus:
+        words.append(rng.randrange(1 << 16))
+        for _ in block.phasors:
+            if block.polar:
+                magnitude = single(rng.uniform(0, 1e5)) if block.phasors_float else rng.randrange(1 << 16)
+                words += [
+                    magnitude,
+                    single(rng.uniform(-3, 3)) if block.phasors_float else rng.randrange(-31415, 31416),
+                ]
+            else:
+                words += [
+                    single(rng.uniform(-1e5, 1e5)) if block.phasors_float else rng.randrange(-32767, 32768)
+                    for _ in "xy"
+                ]
+        words.append(single(rng.uniform(45, 65)) if block.freq_float else rng.randrange(-5000, 5000))
+        words.append(single(rng.uniform(-9, 9)) if block.freq_float else rng.randrange(-900, 900))
+        words += [
+            single(rng.uniform(-999, 999)) if block.analogs_float else rng.randrange(-32767, 32768)
+            for _ in block.analogs
+        ]
+        words += [rng.randrange(1 << 16) for _ in block.digitals]
+    head = Envelope(
+        FrameType.DATA, 2, configuration.idcode, configuration.soc, 0, rng.randrange(configuration.time_base)
+    )
+    return seal(head, configuration.data_struct.pack(*words))
+
+
+def test_tshark_reads_a_cfg3_and_its_data_as_we_do(tmp_path):
+    rng = random.Random(31415)
+    path = tmp_path / "corpus.pcap"
+    configurations = [scaled(rng, random_configuration(rng, number)) for number in range(32)]
+    data = [[raw_data(rng, configuration) for _ in range(3)] for configuration in configurations]
+    write_pcap(path, [[encode(c), *own] for c, own in zip(configurations, data, strict=True)])
+    seen = tshark(path)
+    for configuration, own in zip(configurations, data, strict=True):
+        described = next(seen)
+        assert "[Checksum Status: Good]" in described.text
+        assert described.number("Number of PMU blocks included in the frame:") == len(configuration.pmus)
+        counts = [int(count) for count in re.findall(r"Configuration change count: (\d+)", described.text)]
+        assert counts == [pmu.cfgcnt for pmu in configuration.pmus]
+        for pmu in configuration.pmus:
+            assert f"Station name: {pmu.station}\n" in described.text
+        pmus, places = configuration.pmus, [pmu.installation for pmu in configuration.pmus if pmu.installation]
+        for label, ours in (
+            ("Phasor scale factor", [phasor.scale for pmu in pmus for phasor in pmu.phasors]),
+            ("Phasor angle offset", [phasor.offset for pmu in pmus for phasor in pmu.phasors]),
+            ("PMU Latitude", [place.latitude for place in places]),
+            ("PMU Elevation", [place.elevation for place in places]),
+            ("PM window length", [place.window for place in places]),
+            ("PM group delay", [place.delay for place in places]),
+        ):
+            theirs = [float(number) for number in re.findall(rf"{label}: (\S+)", described.text)]
+            assert theirs == pytest.approx(ours, rel=1e-5), label
+        assert described.text.count("PMU Longitude: Unspecified Location") == len(pmus)
+        for frame in own:
+            message = decode(frame, configuration)
+            assert isinstance(message, DataFrame)
+            assert_same(message, next(seen))
+    assert next(seen, None) is None
+
+
 def test_tshark_reads_what_we_encode(tmp_path):
     rng = random.Random(37118)
     sent: list[tuple[Configuration, list[DataFrame]]] = []
     path = tmp_path / "corpus.pcap"
-    with path.open("wb") as file:
-        writer = dpkt.pcap.Writer(file, linktype=101)
-        for number in range(48):  # each of the 16 formats three times
-            configuration = random_configuration(rng, number)
-            data = [random_data(rng, configuration) for _ in range(3)]
-            sent.append((configuration, data))
-            messages = [command(5, configuration.idcode, 10**18), configuration, *data]
-            for frame in (encode(message, configuration) for message in messages):
-                udp = dpkt.udp.UDP(sport=20_000 + number, dport=4713, data=frame, ulen=8 + len(frame))
-                packet = dpkt.ip.IP(src=b"\x0a\0\0\1", dst=b"\x0a\0\0\2", p=17, data=udp, len=28 + len(frame))
-                writer.writepkt(bytes(packet), ts=number)
+    streams = []
+    for number in range(48):  # each of the 16 formats three times
+        configuration = random_configuration(rng, number)
+        data = [random_data(rng, configuration) for _ in range(3)]
+        sent.append((configuration, data))
+        messages = [command(5, configuration.idcode, 10**18), configuration, *data]
+        streams.append([encode(message, configuration) for message in messages])
+    write_pcap(path, streams)
     seen = tshark(path)
     ours = (captured.message for captured in Recording(path))
     for configuration, data in sent:

@@ -7,6 +7,7 @@ no client can hold up another one. Whoever serves says `serve`, `post`, `withdra
 from iocs.ca.server.circuit import Client
 from iocs.ca.server.context import Counts
 from iocs.ca.server.limits import Limits
+from iocs.ca.server.pv import ASKED
 from iocs.ca.server.server import Server
 
-__all__ = ["Client", "Counts", "Limits", "Server"]
+__all__ = ["ASKED", "Client", "Counts", "Limits", "Server"]

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,9 @@ MOST_KEPT = 1 << 22  # bytes of them; one form is kept however large it is
 
 # (name of the PV, value, who) -> nothing, or Refused
 Put = Callable[[str, Any, str], Awaitable[None]]
+ASKED: ContextVar[float] = ContextVar("asked")  # when the put that is being carried out came (time.monotonic)
+# (name of the PV, value) -> whether a put of it waits for no other one
+Urgent = Callable[[str, Any], bool]
 # (name of the PV or field, value if it was understood, who, why)
 OnRefused = Callable[[str, Any, str, str], None]
 Judged = tuple[Any, Severity, Status]
@@ -54,6 +58,7 @@ class Pv:
     Attributes:
         name: whole name of the PV.
         put: carries out a client's put; None where nothing may be put.
+        urgent: says of a put whether it waits for no other one (switching off); None: all wait their turn.
         on_refused: hears of every put that was refused, to a field too.
         value: number, state number, text, or a sequence of numbers; UDF and INVALID until the first post.
         time_ns: when it was taken, ns since 1970; 0 before the first post.
@@ -83,6 +88,7 @@ class Pv:
         "status",
         "subscriptions",
         "time_ns",
+        "urgent",
         "value",
         "watchers",
     )
@@ -92,6 +98,7 @@ class Pv:
         self.signal = signal
         self.put = put
         self.on_refused = on_refused
+        self.urgent: Urgent | None = None
         self.native = NATIVE[signal.kind]
         self.value: Any = [] if signal.count > 1 else UNKNOWN[signal.kind]
         self.time_ns = 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from iocs.ca.server import encoding, wire
 from iocs.ca.server.channel import READ, WRITE, Channel, Subscription
 from iocs.ca.server.fields import record_type
+from iocs.ca.server.pv import ASKED, Pv
 from iocs.ca.server.wire import Request
 from iocs.signals import Refused, label
 
@@ -22,6 +23,7 @@ STRAY_READ = 256  # elements; clients may ask for so many of a scalar
 STRAY_PUT = 1024  # elements; so many are read of every put, for a refusal in the device's own words
 PUT_OVERHEAD = 4096  # bytes that a put costs besides its own while it waits
 SETTLE = 0.02  # s; how long a get waits for the same channel's put, as caput reads back at once
+SETTLING = 16  # gets of a channel that wait so; more are no reading back, and each costs a task
 
 
 def _version(circuit: "Circuit", request: Request) -> None:
@@ -113,7 +115,8 @@ def _read(circuit: "Circuit", request: Request) -> None:
 def read(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, ioid: int) -> None:
     """Answer a get: at once, unless a put of the same channel is under way."""
     channel = circuit.channel(sid)
-    if channel.puts:
+    if channel.puts and channel.gets < SETTLING:
+        channel.gets += 1
         circuit.context.server_tasks.create(_read_settled(circuit, channel, command, dtype, count, ioid))
     else:
         _answer_read(circuit, channel, command, dtype, count, ioid)
@@ -123,6 +126,7 @@ async def _read_settled(circuit: "Circuit", channel: Channel, *asked: int) -> No
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SETTLE):
             await channel.pv.settled()
+    channel.gets -= 1
     if circuit.connected and channel.sid in circuit.channels:
         _answer_read(circuit, channel, *asked)
 
@@ -185,14 +189,15 @@ def _refused(circuit: "Circuit", channel: Channel, request: Request, size: int) 
     pv, limits, context = channel.pv, circuit.limits, circuit.context
     most = limits.memory // 2
     given = max(request.elements, size // encoding.SIZES[request.dtype % 7])
+    fit = max(pv.size, channel.shape[1])
     status = wire.PUT_FAILED
     if not pv.writable:
         status, reason = wire.NO_WRITE, f"{pv.name} cannot be put"
     elif not channel.rights & WRITE:
         status, reason = wire.NO_WRITE, f"write access to {channel.name} denied"
-    elif not request.elements or given > max(pv.size, STRAY_PUT):
-        reason = f"{given} elements are given, at most {pv.size} fit"
-    elif circuit.puts >= limits.puts:
+    elif not request.elements or given > max(fit, STRAY_PUT):
+        reason = f"{given} elements are given, at most {fit} fit"
+    elif circuit.puts >= limits.puts and not _urgent(pv, request):
         reason = f"{circuit.puts} puts of this client wait already"
     elif context.put_bytes + size > most and circuit.put_bytes + size > most // len(context.circuits):
         reason = f"puts that wait hold {context.put_bytes} bytes already; there are {most} for all clients"
@@ -205,21 +210,37 @@ def _refused(circuit: "Circuit", channel: Channel, request: Request, size: int) 
     return True
 
 
+def _urgent(pv: Pv, request: Request) -> bool:
+    """Tell whether a put waits for no other one."""
+    if pv.urgent is None:
+        return False
+    try:
+        return pv.urgent(pv.name, pv.understood(request.dtype, request.elements, request.body))
+    except Refused:  # no value, or not there yet
+        return False
+
+
 async def _put(circuit: "Circuit", channel: Channel, request: Request, size: int) -> None:
     """Carry out a put in a task of its own, so that no other client waits; it goes on if this client leaves."""
     pv, value, reason = channel.pv, None, ""
     old = pv.value
+    ASKED.set(time.monotonic())
     try:
         value = pv.understood(request.dtype, request.elements, request.body)
-        waits = circuit.turns.locked()
-        async with circuit.turns:
-            if waits and not circuit.connected:
-                raise Refused("its client left while it waited")
-            async with pv.turn() as put:
-                old = pv.value
-                await put(pv.name, value, circuit.who)
+        if pv.put is not None and _urgent(pv, request):
+            await pv.put(pv.name, value, circuit.who)
+        else:
+            waits = circuit.turns.locked()
+            async with circuit.turns:
+                if waits and not circuit.connected:
+                    raise Refused("its client left while it waited")
+                async with pv.turn() as put:
+                    old = pv.value
+                    await put(pv.name, value, circuit.who)
     except Refused as error:
         reason = str(error) or "refused"
+    except asyncio.CancelledError:  # the last that this task does is to tell it
+        reason = "the server was stopped before the device confirmed"
     except Exception as error:
         log.exception("put of %s failed", channel.name)
         reason = f"internal error: {type(error).__name__}: {error}"
@@ -244,7 +265,9 @@ def _end_put(
     context.counts.refused_puts += bool(reason)
     if context.put_log is not None:
         peer, values = "{}:{}".format(*circuit.peer), (label(pv.signal, old), label(pv.signal, new))
-        context.put_log.note(time.time_ns(), peer, circuit.user, channel.name, *values, not reason, reason)
+        readback = None if reason else label(pv.signal, pv.value)
+        who = time.time_ns(), peer, circuit.user, channel.name
+        context.put_log.note(*who, *values, not reason, reason, readback=readback)
     if reason and pv.on_refused is not None:
         pv.on_refused(channel.name, new, circuit.who, reason)
     if not circuit.connected or channel.sid not in circuit.channels:

@@ -11,7 +11,7 @@ from iocs.ca.putlog import PutLog
 from iocs.ca.server.circuit import Client
 from iocs.ca.server.context import Context, Counts, check_version
 from iocs.ca.server.limits import Limits
-from iocs.ca.server.pv import OnRefused, Put, Pv, tell
+from iocs.ca.server.pv import OnRefused, Put, Pv, Urgent, tell
 from iocs.signals import Reading, Signal, Status
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,12 @@ class Server:
             circuit.rights_changed()
 
     def serve(
-        self, prefix: str, signals: Iterable[Signal], put: Put | None = None, on_refused: OnRefused | None = None
+        self,
+        prefix: str,
+        signals: Iterable[Signal],
+        put: Put | None = None,
+        on_refused: OnRefused | None = None,
+        urgent: Urgent | None = None,
     ) -> None:
         """Add PVs, UDF and INVALID until the first post. Who has searched for one of them is answered.
 
@@ -78,6 +83,8 @@ class Server:
             on_refused: called for every put that was refused, whether `put` refused it or was not even asked (no right,
                 a readback, a field, no value, too many), with the name that the client used, the value (None where it
                 was not understood), who, and why.
+            urgent: says of a put, with what the client sent, whether it is carried out at once, whatever other puts
+                wait or are under way; without it puts to one PV take turns.
 
         Raises:
             ValueError: a name is served already.
@@ -87,6 +94,7 @@ class Server:
             if name in self._pvs:
                 raise ValueError(f"PV {name} is served already")
             pv = self._pvs[name] = Pv(name, signal, put if signal.writable else None, on_refused)
+            pv.urgent = urgent
             pv.watchers = self._watchers.get(name, pv.watchers)
         self._context.search.prefix(prefix)
         # At the end of the turn: what is posted along with it is there when clients come.
