@@ -65,6 +65,7 @@ class _Link:
     reply: memoryview = field(default_factory=lambda: memoryview(b""))
     pending: int = 0  # messages that are not executed yet
     aborted: bool = False
+    clears: int = 0  # times that it was emptied: what was asked before has no answer any more
 
 
 class Simulator:
@@ -99,7 +100,7 @@ class Simulator:
         self._next_link = 0
         self._listeners: list[socket.socket] = []
         self._connections: set[_Connection] = set()
-        self._queue: queue.SimpleQueue[tuple[_Link, bytes] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[_Link, int, bytes] | None] = queue.SimpleQueue()
         self._parser: threading.Thread | None = None
 
     @property
@@ -200,6 +201,7 @@ class Simulator:
     def break_off(self, link: _Link) -> None:
         """Forget what the link has said and was to hear, and wake whoever waits."""
         link.aborted = True
+        link.clears += 1
         link.coming.clear()
         link.reply = memoryview(b"")
         if link.pending:
@@ -212,16 +214,18 @@ class Simulator:
             link.reply = memoryview(b"")
             self.scope.status.ESR |= QUERY_ERROR
         link.pending += 1
-        self._queue.put((link, message))
+        self._queue.put((link, link.clears, message))
 
-    def _parse(self, messages: "queue.SimpleQueue[tuple[_Link, bytes] | None]") -> None:
+    def _parse(self, messages: "queue.SimpleQueue[tuple[_Link, int, bytes] | None]") -> None:
         while (item := messages.get()) is not None:
-            link, message = item
+            link, clears, message = item
             with self.changed:
-                self.messages.append(message.decode("latin-1").strip())
-                reply = self.commands.execute(message)
+                if link.clears == clears:
+                    self.messages.append(message.decode("latin-1").strip())
+                    reply = self.commands.execute(message)
+                    if link.clears == clears:
+                        link.reply = memoryview(reply)
                 link.pending -= 1
-                link.reply = memoryview(reply)
                 self.changed.notify_all()
 
 

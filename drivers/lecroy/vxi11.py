@@ -1,8 +1,8 @@
 """The link to a VXI-11 box: `vxi11://host[:port]/inst0`, on python-vxi11, with one thread behind an async face.
 
-Messages go out whole and come in whole (END). A question that the box does not answer ends in `Vxi11Error` 15 and the
-link lives on; when it is we who have waited too long, or the wire fails, the link has dropped itself: what comes late
-must never be taken for the answer to the next question.
+Messages go out whole and come in whole (END). A question that the box does not answer ends in `Vxi11Error` 15 and a
+device clear, and the link lives on. When it is we who have waited too long, or the wire fails, the link has dropped
+itself: what comes late must never be taken for the answer to the next question.
 """
 
 import asyncio
@@ -213,12 +213,20 @@ class Instrument(_Theirs):
                         self.link, view, self._timeout_ms, self._lock_timeout_ms
                     )
                 if error:
+                    self._settle(error, at)
                     raise Vxi11Error(self.address, "read" if not at else f"read, after {at} bytes", error)
                 at += count
                 if reason & core.RX_END:
                     return at
                 if not count:
                     raise ProtocolError(f"{self.address}: a read after {at} bytes gave none, and no END")
+
+    def _settle(self, error: int, at: int) -> None:
+        """See to it that what the box may still have to say is not taken for the answer to the next question."""
+        if at:
+            self.drop()
+        elif error == NO_REPLY:
+            self.clear()
 
     def clear(self) -> None:
         """Empty the box's buffers in both directions (device clear)."""

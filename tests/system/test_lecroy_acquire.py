@@ -1,5 +1,6 @@
 """`acquire` as a command against a simulator in a process of its own: faults in mid-run, files that others read."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,7 +11,10 @@ from pathlib import Path
 import lecroyparser
 import pytest
 
+from drivers.lecroy.scope import Scope
 from drivers.lecroy.wavedesc import decode
+from iocs.scope_waveforms import prepared
+from tests.loop_lag import LoopLag
 from tests.processes import Process, wait_for
 
 PIPE = subprocess.PIPE
@@ -140,3 +144,23 @@ def test_the_example_program_takes_a_sequence_at_the_old_working_point(tmp_path)
         assert "C2-prova.trc: 100 segments of 1002 points" in result.stdout
         waveform = decode((tmp_path / "C2-prova.trc").read_bytes())
         assert (waveform.segments, waveform.descriptor.words()["timebase"]) == (100, "100 ns/div")
+
+
+def test_the_event_loop_never_stalls_while_32_mb_are_read_and_made_ready():
+    async def story(address: str) -> None:
+        scope = Scope(address)
+        await scope.open()
+        await scope.memory_size(1.6e7)
+        await scope.single()
+        assert await scope.wait_acquisition(60)
+        async with LoopLag() as lag:
+            for _ in range(2):
+                event = {"C2": await scope.waveform("C2")}
+                assert len(event["C2"]) > 32_000_000
+                values = await asyncio.to_thread(prepared, event, 10_000, {"C2"}, 16_000_000, 100)
+                assert len(values["C2:WF"]) <= 10_000
+        await scope.close()
+        assert lag.longest < 0.05
+
+    with simulator() as scope:
+        asyncio.run(story(scope.address))

@@ -154,6 +154,38 @@ def test_late_replies_are_not_taken_for_the_next(simulator, instrument):
     assert instrument.ask("*IDN?").endswith(IDN)
 
 
+def test_an_answer_that_the_box_gives_too_late_is_not_taken_for_the_next(simulator, instrument):
+    simulator.scope.rate = 0.0
+    instrument.timeout = 0.2
+    with pytest.raises(Vxi11Error, match="error 15"):
+        instrument.ask("TRMD SINGLE;WAIT 3;TDIV?")
+    instrument.timeout = 10.0
+    for _ in range(20):
+        assert instrument.ask("*IDN?").endswith(IDN)
+
+
+def test_an_error_in_the_middle_of_a_message_drops_the_link(simulator, instrument):
+    single(instrument)
+    whole = block(instrument)
+    instrument.write("C2:WF? ALL")
+    simulator.faults.short = 1000
+    instrument.client.read_into(instrument.link, memoryview(bytearray(8)), 1000, 0)
+    buffer = bytearray()
+    taken = simulator.faults.take
+
+    def second_read_fails(name):
+        count.append(name)
+        return taken(name) if name != "error" or count.count("error") != 2 else True
+
+    count: list[str] = []
+    simulator.faults.take = second_read_fails
+    with pytest.raises(Vxi11Error, match=r"read, after 1000 bytes: VXI-11 error 17"):
+        instrument.read_into(buffer)
+    simulator.faults.take, simulator.faults.short = taken, 0
+    assert instrument.link is None
+    assert block(instrument) == whole
+
+
 def test_an_answer_of_the_box_leaves_the_link_as_it_is(simulator, instrument):
     instrument.timeout = 0.2
     with pytest.raises(Vxi11Error, match="error 15, io timeout") as caught:
