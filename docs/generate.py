@@ -19,6 +19,7 @@ from iocs.hv.shape import BoardShape, Range, to_plain
 from iocs.pmu import PMU, PmuSettings
 from iocs.pmu.device import shape_of
 from iocs.pmu.signals import INSTALLATION
+from iocs.scope import Oscilloscope, ScopeSettings
 from iocs.signals import Kind, Signal
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -32,6 +33,7 @@ def pages() -> dict[str, str]:
         "gas.md": gas_page(),
         "hv.md": hv_page(),
         "pmu.md": pmu_page(),
+        "scope.md": scope_page(),
         "server.md": server_page(),
         "site-file.md": site_page(),
     }
@@ -177,6 +179,46 @@ def hv_page() -> str:
         "`ROW` holds the columns marked so, every reading: see [explanation](../explanation/truth.md).\n",
     ]
     return "\n".join(parts)
+
+
+def scope_page() -> str:
+    """PVs of a scope."""
+    settings = ScopeSettings(name="SCOPE", type="scope", link="vxi11://192.168.0.30/inst0", channels=1)
+    own = Oscilloscope.signals(settings, None)
+    parts = [
+        NOTE + "# PVs of a scope\n",
+        "Names stand after the site's prefix and the device's name: `LAB:SCOPE:TDIV`.\n",
+        table([signal for signal in own if not signal.name.startswith("C1:")]),
+        "## Each channel, C1 to C4\n",
+        table([signal for signal in own if signal.name.startswith("C1:")]),
+        "## What they mean\n",
+        *(f"* {text}" for text in SCOPE_MEANINGS),
+        "",
+        "## What every device has\n",
+        table(list(COMMON)),
+    ]
+    return "\n".join(parts)
+
+
+SCOPE_MEANINGS = (
+    "A setting is written, read back, and counts as the scope has it: a put of 2.4 us to `TDIV` ends with 2 us. "
+    "`_RBV` is what the scope reports; what somebody changes at its front panel is in both within a second.",
+    "`VDIV`, `OFST` and `TRLV` are without the probe's factor (`ATTN`); waveforms are with it.",
+    "All values of one event have one time stamp, of this computer's clock, and one number, `EVENT`. `TRIGGERED` is "
+    "the scope's own time. Channels that are not shown (`ON`) are not read.",
+    "While the scope runs free it may trigger again between the reading of two channels: such an event is left out "
+    "and counted in `LOST`. With `TRMD` SINGLE, and in a run, it cannot happen.",
+    "`WF` and `TIME` are thinned to the lowest and highest value of each stretch; the segments of a sequence follow "
+    "each other in `TIME`. `WF:GET` has all points of the next event served in `WF:FULL`.",
+    "`MEAN` and its like are measured by the scope (PAVA), INVALID where it finds no value.",
+    "A run arms the scope for one event at a time, and again when that is on disk, so a slow disk costs time and no "
+    "data. `RUN:STATE` is Held while the disk refuses, and goes on by itself. Settings cannot be put while a run "
+    "takes events; `RUN:PAUSE` lets them. A scope that was off comes back into the run, unless its settings have "
+    "changed: then the run ends, Failed, because nothing is ever set unasked.",
+    "`RUN:DIR` is a folder within `runs` of the site file. Files are `C2-NAME-0007-00001.trc` (run 7, event 1), or "
+    "`NAME-0007.npz`; `NAME-0007.json` has the settings and the PVs of `run_pvs` at start and end.",
+    "Waveforms are not archived; the scope's measurements, read-backs and the state of runs are.",
+)
 
 
 def server_page() -> str:
