@@ -72,19 +72,19 @@ class Puts:
         return STATES[name].index(shown)
 
     async def on(self, board: int, number: int) -> int:
-        """Switch a channel on; one that is on is not told again.
+        """Switch a channel on; one that is on is not told again. An OFF that comes while this asks and checks wins.
 
         Raises:
             Refused, DriverError: as `number`.
         """
-        channel = self._channels[board, number]
+        channel, offs = self._channels[board, number], self._supply.offs(board, number)
         await self._freshen(board, "ON")
         stat = (await self._supply.read(board, "STAT", Priority.PUT))[number]
         channel.stat = int(stat)
         if channel.stat & BIT["ON"] and not channel.stat & BIT["RDW"] and not channel.known.tripped:
             return self._switched(channel, "On")
         check_on(channel.known)
-        await self._supply.on(board, number)
+        await self._supply.on(board, number, offs=offs)
         return self._switched(channel, "On")
 
     async def off(self, board: int, number: int) -> int:

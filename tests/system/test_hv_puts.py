@@ -237,6 +237,26 @@ def test_what_waited_for_its_turn_when_an_off_came_does_not_switch_on_after_it(l
     assert "CH:0,PAR:ON" not in lab.requests() and "CH:4,PAR:OFF" in lab.requests()
 
 
+@pytest.mark.parametrize("off", [("CH0:ON", 0), ("ALLOFF", 1)])
+def test_an_off_during_the_checks_of_an_on_is_not_followed_by_that_on(lab, off):
+    lab.site("poll_settings = 60\n", poll=5)
+    lab.supply()
+    lab.ioc()
+    lab.online()
+    wait_for(lambda: lab.requests("MON").count("PAR:BDILKM") > 0, "all settings read")
+    with Clients(lab, 1) as clients:
+        lab.say(slow=0.1)
+        before = lab.requests("MON").count("CH:4,PAR:MAXV")
+        switching = clients.put(0, "CH0:ON", 1)
+        wait_for(lambda: lab.requests("MON").count("CH:4,PAR:MAXV") > before, "the checks of the ON under way")
+        lab.put(*off)
+        switching.join(30)
+    assert [text.split("PAR:")[1] for text in lab.requests()] == ["OFF"]
+    assert lab.hv("CH0:ON") == 0
+    (refusal,) = [line for line in lab.put_log() if not line["accepted"]]
+    assert "ON was overtaken by an OFF; nothing was sent" in refusal["reason"]
+
+
 @pytest.mark.parametrize("off", [("CH0:ON", "Off"), ("ALLOFF", "Do")])
 def test_off_overtakes_a_queue_of_ons_and_none_of_them_comes_after_it(lab, off):
     start(lab, "lost_after = 3\n")
