@@ -216,7 +216,9 @@ class Client:
         An `off` for this channel that comes while this waits for its turn wins: nothing is sent.
 
         Args:
-            board: number of the board. channel: number of the channel. priority: the urgency.
+            board: as everywhere.
+            channel: counted from 0.
+            priority: its urgency.
             offs: what `offs` gave when ON was decided on, where something was asked of the unit since; an `off` that
                 came in between wins too.
 
