@@ -84,6 +84,8 @@ def test_maxv_is_a_limit_too_also_when_the_panel_has_just_changed_it(lab):
     assert lab.hv("CH0:VSET.DRVH") == 480 and lab.hv("CH1:VSET.DRVH") == 600
     lab.say(channel={"number": 0, "maxv": 450.0})
     lab.refused("CH0:VSET", 460, "beyond the limits 0 .. 450 V (MAXV)")
+    lab.say(channel={"number": 0, "maxv": 250.0, "vset": 1500.0})
+    lab.refused("CH0:MAXV", 8000, "VSET = 1500 V is above MAXV = 250 V, which holds the output")
 
 
 def test_a_local_unit_is_not_written_to_and_the_reason_is_told(lab):
