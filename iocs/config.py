@@ -138,6 +138,11 @@ class DeviceSettings(Table):
         """`limits`, and what a kind's own tables say besides under the names of its signals."""
         return self.limits
 
+    @property
+    def sole_link(self) -> str:
+        """The address of a box that bears one owner only, so that no other device may name it; empty otherwise."""
+        return ""
+
     @field_validator("limits")
     @classmethod
     def _limits(cls, limits: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
@@ -384,6 +389,13 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         f'[[device]] "{name}": the name is used {names.count(name)} times'
         for name in sorted(set(names))
         if names.count(name) > 1
+    ]
+    links = [device.settings.sole_link for device in devices if device.settings is not None]
+    mistakes += [
+        f"{links.count(link)} devices have the link {link}, which bears one owner only; several boards on one line "
+        "are one device"
+        for link in sorted(set(links) - {""})
+        if links.count(link) > 1
     ]
     if STATISTICS in names:
         mistakes.append(f'[[device]] "{STATISTICS}": the server itself has PVs of that name; choose another')
