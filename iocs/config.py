@@ -130,6 +130,11 @@ class DeviceSettings(Table):
         """The signals that the table says something of."""
         return {*self.limits, *self.alarms}
 
+    @property
+    def sole_link(self) -> str:
+        """The address of a box that bears one owner only, so that no other device may name it; empty otherwise."""
+        return ""
+
     @field_validator("limits")
     @classmethod
     def _limits(cls, limits: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
@@ -334,6 +339,13 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         f'[[device]] "{name}": the {who} itself has PVs of that name; choose another'
         for name, who in ((STATISTICS, "server"), (ARCHIVER, "archiver"))
         if name in names
+    ]
+    links = [device.settings.sole_link for device in devices if device.settings is not None]
+    mistakes += [
+        f"{links.count(link)} devices have the link {link}, which bears one owner only; several boards on one line "
+        "are one device"
+        for link in sorted(set(links) - {""})
+        if links.count(link) > 1
     ]
     mistakes += [
         f"[archive.csv.row.{row}]: there is no device {row.split(':')[0]!r}; the site file has "
