@@ -5,7 +5,7 @@ ties it to a link. Sources: C37.118.2-2011, clauses 6.2 (time), 6.3 (STAT), 6.5 
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from datetime import UTC, datetime
 
 from drivers.c37118 import frames
@@ -192,11 +192,16 @@ class Session:
             self._counts.skipped_bytes += stream.skipped_bytes
             self._open_bytes -= stream.skipped_bytes
             stream.bad_crc = stream.skipped_bytes = 0
+            newer, stream.newer = stream.newer, Counter()
+            self._open_bytes -= newer.total()
+            if self.idcode in newer:  # that of another one, on a port that streams share, is nothing to us
+                raise ProtocolError(
+                    "the PMU speaks the 2024 edition of C37.118, unsupported: set it to C37.118.2-2011 or C37.118-2005"
+                )
+            self._strangers.update(newer)
+            self._counts.strangers += stream.unsupported
+            stream.unsupported = 0
         self.whole = self._open_bytes <= 0
-        if self._stream.unsupported or self._datagrams.unsupported:
-            raise ProtocolError(
-                "the PMU speaks the 2024 edition of C37.118, unsupported: set it to C37.118.2-2011 or C37.118-2005"
-            )
         return events
 
     @property

@@ -1,5 +1,6 @@
 """A session that asks for a CFG-3, or for nothing at all, and datagrams: without wire and clock."""
 
+from binascii import crc_hqx
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from drivers.c37118.frames import Command, Configuration, FrameType
 from drivers.c37118.session import FIRST_WORD, Session
 from drivers.c37118.simulated_stream import SimulatedStream
 from drivers.c37118.timeline import Counts, Timeline
-from drivers.errors import LinkTimeout
+from drivers.errors import LinkTimeout, ProtocolError
 from drivers.link import Datagram
 
 NOW_NS = 1_790_000_000 * 10**9
@@ -172,6 +173,21 @@ def test_silence_of_a_stream_nobody_asks_for() -> None:
     talk.step(1, datagram=True)
     with pytest.raises(LinkTimeout, match="answers with IDCODE 7, the site file says 1"):
         talk.wait(FIRST_WORD)
+
+
+@pytest.mark.parametrize("datagram", [True, False])
+def test_another_stream_of_the_2024_edition_is_passed_over_and_counted(datagram: bool) -> None:
+    def newer(idcode: int) -> bytes:
+        head = bytes.fromhex("aa83 0012") + idcode.to_bytes(2) + bytes(10)
+        return head + crc_hqx(head, 0xFFFF).to_bytes(2)
+
+    talk = Talk(asks=False)
+    talk.say(talk.stream.answer(Command.SEND_CFG2))
+    talk.say(newer(99) * 2, datagram)
+    talk.step(3, datagram)
+    assert (len(talk.data), talk.counts.strangers, talk.session.whole) == (3, 2, True)
+    with pytest.raises(ProtocolError, match="2024 edition"):
+        talk.say(newer(99) + newer(1), datagram)
 
 
 def test_nothing_goes_on_in_the_next_datagram() -> None:
