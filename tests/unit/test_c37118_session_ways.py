@@ -164,6 +164,25 @@ def test_a_new_layout_of_a_stream_nobody_asks_for() -> None:
     assert talk.counts.missed == 0
 
 
+def test_one_frame_of_another_size_costs_a_stream_nobody_asks_for_only_itself(caplog: pytest.LogCaptureFixture) -> None:
+    talk = Talk(asks=False)
+    talk.say(talk.stream.answer(Command.SEND_CFG2))
+    talk.step(2)
+    for size in (20, 22, 24):
+        head = bytes.fromhex("aa01") + size.to_bytes(2) + bytes.fromhex("0001 6ab13b80 00000000 0000")
+        head += bytes(size - 2 - len(head))
+        talk.say(head + crc_hqx(head, 0xFFFF).to_bytes(2))
+        talk.step(2)
+    assert len(talk.data) == 8 and talk.counts.missed == 0
+    assert (talk.counts.stale, talk.counts.undecodable) == (3, 0)  # each once
+    assert [type(event) for event in talk.events if not isinstance(event, Data)] == [Configured, *[Awaiting] * 3]
+    for soc in range(3):
+        head = bytes.fromhex("aa31 0016 0001") + soc.to_bytes(4) + bytes(10)
+        talk.say(head + crc_hqx(head, 0xFFFF).to_bytes(2))
+    assert len([message for message in caplog.messages if "frame dropped" in message]) == 1
+    assert talk.counts.undecodable == 3
+
+
 def test_silence_of_a_stream_nobody_asks_for() -> None:
     talk = Talk(asks=False)
     assert talk.wait(FIRST_WORD - 0.1) == []
