@@ -100,6 +100,7 @@ async def _set(prefix: str, channel: str, options: argparse.Namespace) -> None:
         except Unknown as unknown:
             if options.switch != "Off":
                 raise Stop(f"{unknown}; nothing was sent") from None
+            await pv.read("ON_RBV")  # a channel that never was there is told at once
             print(f"{unknown}; it is told to switch off all the same")
             await client.put(f"{prefix}{channel}ON", "Off", CONFIRMED)
             print("ON -> Off; the unit has confirmed it")

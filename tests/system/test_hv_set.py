@@ -80,6 +80,7 @@ def test_off_is_put_also_when_the_readings_are_not_to_be_trusted(lab):
     ]
     assert lab.requests()[len(before) :] == ["CH:0,PAR:OFF"]
     assert run(lab, "-c", 0, "--off")[-1] == "ON -> Off; the unit has confirmed it"
+    assert "HV:CH9:ON_RBV" in run(lab, "-c", 9, "--off", code=1)[-1]
 
 
 def test_without_an_ioc(lab):
