@@ -106,7 +106,7 @@ class Recorder:
     async def _run(self, stop: asyncio.Event, others: Sequence[Coroutine[Any, Any, None]]) -> bool:
         for device in self.devices:
             self._watch(device.name, device.pvs, device.on_catalogue)
-        own = tuple(f"{self.site.prefix}{device.name}:" for device in self.site.devices)
+        own = tuple(f"{self.site.prefix}{device.name}:" for device in self.devices)  # their catalogues tell of them
         for pv in self.site.archive.pvs:
             if not pv.startswith(own):
                 self._open_foreign(pv)
