@@ -86,6 +86,27 @@ def test_a_disk_that_is_full_at_the_start_costs_nothing(tmp_path: Path) -> None:
         book.close()
 
 
+def test_a_value_that_found_no_room_is_recorded_when_it_is_told_again(tmp_path: Path) -> None:
+    book = Logbook(tmp_path, "SET", archive="spool_megabytes = 0.00001\nspool_memory_megabytes = 0.00001")
+    try:
+        book.soft_ioc('record(ao,"P:SET"){field(VAL,"7")field(PINI,"YES")}\n')
+        archiver = book.archiver()
+        archiver.line("is LOST for this store")
+        journal = tmp_path / "state" / "archiver-last.jsonl"
+        wait_for(lambda: "SET" in journal.read_text(), "note of the last event")
+        assert archiver.stop() == 0 and not book.values()
+        book.site.write_text(book.site.read_text().replace("0.00001", "10"))
+        archiver = book.archiver()
+        wait_for(lambda: book.values().get("SET") == ["7.0"], "the value")
+        assert archiver.stop() == 0
+        archiver = book.archiver()
+        wait_for(lambda: book.marks("SET").count("CONNECTED") == 2, "the next connect")
+        assert archiver.stop() == 0
+        assert book.values()["SET"] == ["7.0"]
+    finally:
+        book.close()
+
+
 def test_a_torn_spool_and_torn_files_at_the_start(tmp_path: Path) -> None:
     book = Logbook(tmp_path, "PV0")
     try:
