@@ -135,7 +135,6 @@ def test_a_disk_that_fails_is_made_up_for(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_torn_end_that_could_not_be_cut_spoils_no_later_segment(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 10)
     spool = fresh(tmp_path)
     assert spool.put(b"one", 1)
     whole = os.write
@@ -147,6 +146,7 @@ def test_a_torn_end_that_could_not_be_cut_spoils_no_later_segment(tmp_path: Path
         patch.setattr("archiver.spool.os.write", lambda fd, data: whole(fd, data[:5]))
         patch.setattr("archiver.spool.os.ftruncate", fail)
         assert spool.put(b"two", 1) and spool.fault
+    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 10)
     assert spool.put(b"three", 1) and not spool.fault
     again = fresh(tmp_path)
     assert drain(again) == drain(spool) == [b"one", b"two", b"three"]
