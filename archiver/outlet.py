@@ -68,11 +68,15 @@ class Outlet:
 
     # -- in
 
-    def record(self, batch: Batch) -> None:
-        """Take a batch: it is in the spool, or counted as dropped, when this returns."""
+    def record(self, batch: Batch) -> bool:
+        """Take a batch.
+
+        Returns:
+            Whether it is in the spool; if not, it is counted as dropped.
+        """
         encoded = self.sink.encode(batch)
         if not encoded.count:
-            return
+            return True
         gaps = self.sink.encode(Batch(batch.arrived_ns, list(self._lost.items()))) if self._lost else Encoded(b"", 0)
         if self.spool.put(gaps.data + encoded.data, gaps.count + encoded.count):
             self.seen += encoded.count + gaps.count
@@ -80,9 +84,10 @@ class Outlet:
                 count = sum(gap.missing for gap in self._lost.values())
                 log.warning("%s: %d events were lost; there is room in the spool again", self.sink.name, count)
                 self._lost = {}
-        else:
-            self.seen += encoded.count
-            self._lose(batch, encoded.count)
+            return True
+        self.seen += encoded.count
+        self._lose(batch, encoded.count)
+        return False
 
     def _lose(self, batch: Batch, count: int) -> None:
         if not self._lost:

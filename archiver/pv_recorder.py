@@ -130,6 +130,11 @@ class PvRecorder:
         """Give the last recorded event, for the next run."""
         return self._last_of_run_before if self._last is None else fingerprint(self._last)
 
+    def forget(self, event: Fingerprint) -> None:
+        """Do not take an event for recorded: there was no room for it."""
+        if self.last() == event:
+            self._last = self._last_of_run_before = None
+
     def _lost(self) -> None:
         if self.connected:
             self.tick()

@@ -106,7 +106,7 @@ class Recorder:
     async def _run(self, stop: asyncio.Event, others: Sequence[Coroutine[Any, Any, None]]) -> bool:
         for device in self.devices:
             self._watch(device.name, device.pvs, device.on_catalogue)
-        own = tuple(f"{self.site.prefix}{device.name}:" for device in self.site.devices)
+        own = tuple(f"{self.site.prefix}{device.name}:" for device in self.devices)  # their catalogues tell of them
         for pv in self.site.archive.pvs:
             if not pv.startswith(own):
                 self._open_foreign(pv)
@@ -347,9 +347,9 @@ class Recorder:
             for outlet in self.outlets:
                 outlet.overrun(count, gaps)
         if len(batch):
-            for outlet in self.outlets:
-                outlet.record(batch)
-            self._last.put(self._newest(batch))
+            taken = [outlet.record(batch) for outlet in self.outlets]
+            newest = self._newest(batch)
+            self._last.put(newest if all(taken) else newest | self._forget(newest))
         now = time.monotonic()
         if now >= self._sync_at or hurry:
             self._sync_at = now + self.site.archive.sync_every
@@ -374,6 +374,14 @@ class Recorder:
         self._measure_lag(batch, readings)
         newest |= {row.source.pv: (row.sequence, row.version, row.time_ns) for row in batch.rows}
         return newest
+
+    def _forget(self, newest: dict[str, Any]) -> dict[str, Any]:
+        """Have single events that a store does not have recorded when the server tells them again."""
+        single = [pv for pv in newest if pv in self.pvs]
+        for pv in single:
+            if (recorder := self.pvs.get(pv)) is not None:
+                recorder.forget(newest[pv])
+        return dict.fromkeys(single)
 
     def _measure_lag(self, batch: Batch, readings: dict[str, Reading]) -> None:
         lags = [(batch.arrived_ns - reading.time_ns, pv) for pv, reading in readings.items()]

@@ -216,6 +216,7 @@ class Spool:
 
     def _end_segment(self) -> None:
         fd, self._fd = self._fd, -1
+        self._cut_to = -1  # a torn end of it stays: nothing is put behind it
         try:
             os.fsync(fd)
         finally:

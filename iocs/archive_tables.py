@@ -182,6 +182,11 @@ class ArchiveTable(Table):
     csv: CsvTable = Field({}, description="CSV files.")  # type: ignore[assignment]  # validated as a table
     influx: InfluxTable | None = Field(None, description="An InfluxDB.")
 
+    @field_validator("pvs")
+    @classmethod
+    def _once(cls, pvs: list[str]) -> list[str]:
+        return list(dict.fromkeys(pvs))  # a PV that is named twice is recorded once
+
     def mode(self, name: str) -> Mode | None:
         """Give what the patterns say of a PV, None if they say nothing.
 

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -141,5 +142,6 @@ def _lock(directory: Path, name: str) -> int:
             f"{name} is already run by process {holder}, and there can be one owner only; stop that one first ({path})"
         ) from None
     os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    with suppress(OSError):  # a full disk: the lock is held all the same, only who holds it cannot be told
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle

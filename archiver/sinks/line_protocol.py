@@ -5,7 +5,7 @@ point: measurement = device, tags `pv` and `channel` (CH0 of CH0:VMON), fields b
 types, whatever a PV turns into:
 
 * number: `value`, a float, written so that it reads back as the same one; whole numbers too
-* enum: `value`, the state's number, and `label`
+* enum: `value`, the state's number, and `label`, escaped as text is
 * NaN, infinity: `text` NaN, inf, -inf, as InfluxDB has no word for them; in a row such a column is absent
 * text: `text`, with backslash, line feed and carriage return as in the CSV files
 * array: `array` as `[0.1,2.5]`, if that is no longer than 60,000 bytes (InfluxDB's limit is 64 kB), and `length`
@@ -155,7 +155,7 @@ def _fields(value: object, states: tuple[str, ...]) -> str:
     if isinstance(value, float):
         return f"value={value!r}" if value - value == 0.0 else f'text="{"NaN" if value != value else value}"'
     if isinstance(value, int):
-        label = f',label="{_quoted(states[value])}"' if 0 <= value < len(states) else ""
+        label = f',label="{_quoted(escaped(states[value]))}"' if 0 <= value < len(states) else ""
         return f"value={value}{label}"
     if isinstance(value, str):
         return f'text="{_quoted(escaped(value))}"'

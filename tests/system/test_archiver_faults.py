@@ -1,5 +1,6 @@
 """The archiver through faults of its own disk, and through all faults together in random order. Values are counters."""
 
+import itertools
 import json
 import os
 import random
@@ -55,6 +56,53 @@ def test_disks_that_are_full_or_gone_cost_nothing(tmp_path: Path) -> None:
         for found in numbers().values():
             counts = [float(value) for value in found]
             assert counts == [counts[0] + n for n in range(len(counts))]
+    finally:
+        book.close()
+
+
+def test_a_disk_that_is_full_at_the_start_costs_nothing(tmp_path: Path) -> None:
+    book = Logbook(tmp_path, "PV0")
+    try:
+        book.counting(20)
+        first = book.archiver()
+        wait_for(lambda: book.values().get("PV0"), "values")
+        first.kill()
+        old, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        try:
+            archiver = book.start("archiver", "run", str(book.site))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (old, hard))
+        archiver.line("cannot be written")
+        archiver.line("cannot write to")
+        room(archiver, None)
+        archiver.line("csv: writing again")
+        assert archiver.stop() == 0
+        assert "dropped" not in archiver.log() and "0 waiting" in archiver.log()
+        counts = [float(value) for value in book.values()["PV0"]]
+        steps = [later - earlier for earlier, later in itertools.pairwise(counts)]
+        assert sum(step != 1 for step in steps) <= 1, "nothing is missing but what came between the two runs"
+    finally:
+        book.close()
+
+
+def test_a_value_that_found_no_room_is_recorded_when_it_is_told_again(tmp_path: Path) -> None:
+    book = Logbook(tmp_path, "SET", archive="spool_megabytes = 0.00001\nspool_memory_megabytes = 0.00001")
+    try:
+        book.soft_ioc('record(ao,"P:SET"){field(VAL,"7")field(PINI,"YES")}\n')
+        archiver = book.archiver()
+        archiver.line("is LOST for this store")
+        journal = tmp_path / "state" / "archiver-last.jsonl"
+        wait_for(lambda: "SET" in journal.read_text(), "note of the last event")
+        assert archiver.stop() == 0 and not book.values()
+        book.site.write_text(book.site.read_text().replace("0.00001", "10"))
+        archiver = book.archiver()
+        wait_for(lambda: book.values().get("SET") == ["7.0"], "the value")
+        assert archiver.stop() == 0
+        archiver = book.archiver()
+        wait_for(lambda: book.marks("SET").count("CONNECTED") == 2, "the next connect")
+        assert archiver.stop() == 0
+        assert book.values()["SET"] == ["7.0"]
     finally:
         book.close()
 

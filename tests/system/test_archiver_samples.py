@@ -182,3 +182,26 @@ def test_without_a_site_file_and_read_back_by_the_command(logbook) -> None:
     again = book.start("archiver", "run", "--pv", names[0])
     again.line("--pv needs --csv")
     assert again.popen.wait(20) == 2
+
+
+def test_what_is_named_twice_is_recorded_once(logbook) -> None:
+    book = logbook("PV0", "PV0")
+    book.counting(20)
+    archiver = book.archiver()
+    wait_for(lambda: len(book.values().get("PV0", [])) > 10, "values")
+    assert archiver.stop() == 0
+    found = book.values()["PV0"]
+    assert len(found) == len(set(found)) and book.marks("PV0") == ["CONNECTED", "STOPPED"]
+
+
+def test_a_pv_of_the_server_itself_that_is_named_is_recorded_once(logbook) -> None:
+    book = logbook("X")
+    text = book.site.read_text().replace(f'"{book.prefix}X"', '"LAB:IOC:HEARTBEAT"')
+    device = '[[device]]\nname = "KNOB"\ntype = "tests.system.knob:Knob"\n[archive]'
+    book.site.write_text(text.replace("[archive]", device, 1))
+    book.start("iocs", "run", str(book.site)).line("serving")
+    archiver = book.archiver()
+    wait_for(lambda: any(len(found) > 2 for found in book.values().values()), "heartbeats")
+    assert archiver.stop() == 0
+    beats = next(found for pv, found in book.values().items() if pv == "LAB:IOC:HEARTBEAT")
+    assert len(beats) == len(set(beats))

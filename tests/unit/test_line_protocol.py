@@ -127,6 +127,11 @@ def store(server: InfluxDb, bucket: str = "lab", **keys: object) -> Influx:
     return Influx(InfluxTable.model_validate({"url": server.url, "version": 1, "bucket": bucket, **keys}))
 
 
+def test_a_label_of_two_lines_stays_one_line() -> None:
+    odd = Source(MODE.pv, MODE.device, MODE.name, MODE.site_name, ("Off\nfor long", "On"))
+    assert lines((odd, reading(0)), (odd, reading(1, T + 1)))[0].split(",label=")[1].startswith(r'"Off\\nfor long",')
+
+
 def test_each_kind_of_value_comes_back(server: InfluxDb) -> None:
     sink = store(server, gzip=True)
     samples = [

@@ -134,6 +134,24 @@ def test_a_disk_that_fails_is_made_up_for(tmp_path: Path, monkeypatch: pytest.Mo
     assert not again.torn and drain(again) == drain(spool) == [b"one", b"two", b"three", b"four"]
 
 
+def test_a_torn_end_that_could_not_be_cut_spoils_no_later_segment(tmp_path: Path, monkeypatch) -> None:
+    spool = fresh(tmp_path)
+    assert spool.put(b"one", 1)
+    whole = os.write
+
+    def fail(fd: int, size: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("archiver.spool.os.write", lambda fd, data: whole(fd, data[:5]))
+        patch.setattr("archiver.spool.os.ftruncate", fail)
+        assert spool.put(b"two", 1) and spool.fault
+    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 10)
+    assert spool.put(b"three", 1) and not spool.fault
+    again = fresh(tmp_path)
+    assert drain(again) == drain(spool) == [b"one", b"two", b"three"]
+
+
 def test_a_folder_that_was_removed_is_written_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "spool"
     spool = fresh(folder)
