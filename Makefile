@@ -6,14 +6,14 @@ APART   ?= HV
 PORT    ?= 5164
 MINUTES ?= 10
 
-.PHONY: venv run test check bench soak clean
+.PHONY: venv influxd run test check bench soak clean
 
 venv: .venv/.installed
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable '.[pcap]'
+	$(BIN)/pip install --quiet --editable '.[pcap,scope]'
 	@touch $@
 
 .venv/.tools: .venv/.installed
@@ -23,6 +23,13 @@ venv: .venv/.installed
 .venv/.bench: .venv/.tools
 	$(BIN)/pip install --quiet --editable '.[bench]'
 	@touch $@
+
+# A real InfluxDB 1 for the tests of the archiver: Debian's package, unpacked and not installed.
+influxd: .cache/influxdb/usr/bin/influxd
+
+.cache/influxdb/usr/bin/influxd:
+	mkdir -p .cache/influxdb
+	cd .cache/influxdb && apt-get download influxdb && dpkg-deb -x influxdb_*.deb . && rm influxdb_*.deb
 
 # The whole example lab on simulators: IOCs (HV in a process of its own; with SITE=... without it APART=) and archiver.
 run: .venv/.installed
@@ -42,8 +49,8 @@ check: .venv/.tools
 test: check
 	$(BIN)/python -m pytest -n 4 $(TESTS)
 
-# ca_bench starts these two
-SERVERS := %/ca_server.py %/ca_peers.py
+# ca_bench and archiver_bench start these
+SERVERS := %/archiver_peers.py %/ca_server.py %/ca_peers.py %/counting_soft_ioc.py
 
 bench: .venv/.bench
 	@for file in $(filter-out $(SERVERS),$(wildcard tests/benchmarks/*.py)); do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done

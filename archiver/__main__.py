@@ -1,7 +1,8 @@
-"""The archiver's command line: `python -m archiver run SITE`."""
+"""The archiver's command line: `python -m archiver run SITE | run --pv NAME ... --csv DIR | get | serve | notify`."""
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -9,10 +10,18 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from archiver import get
+from archiver.last_events import LastEvents
+from archiver.notify import Notifier, run_command
+from archiver.outlet import Outlet
 from archiver.record import Recorder
+from archiver.serve import server
 from archiver.sinks.folder import FolderTaken
+from archiver.status import ArchiverStatus
+from archiver.stores import CannotStart, build_outlets
 from iocs import log as logs
-from iocs.config import ConfigError, Site, load
+from iocs.archive_tables import ArchiveTable, ServeTable
+from iocs.config import AccessTable, ConfigError, Site, SiteTable, load
 from iocs.state import State, StateError, open_state
 
 log = logging.getLogger("archiver")
@@ -31,19 +40,46 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"countinghouse {_version()}")
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
-        "run", help="record until stopped", description="Record the rows of a site into CSV files."
+        "run", help="record until stopped", description="Record a site, or PVs by name, into CSV files and InfluxDB."
     )
-    run.add_argument("site", type=Path, metavar="SITE", help="the site file")
+    what = run.add_mutually_exclusive_group(required=True)
+    what.add_argument("site", type=Path, nargs="?", metavar="SITE", help="the site file")
+    what.add_argument("--pv", nargs="+", metavar="NAME", help="PVs of anybody's servers, without a site file")
+    run.add_argument("--csv", type=Path, metavar="DIR", help="with --pv: the folder of the CSV files")
     run.add_argument("--version", action="version", version=f"countinghouse {_version()}")
     logs.add_options(run)
+    get.add_parser(commands)
+    serve = commands.add_parser(
+        "serve",
+        help="what was recorded, over HTTP",
+        description="Answer the Phoebus Data Browser (json:) and clients of the Archiver Appliance (getData.json).",
+    )
+    serve.add_argument("site", type=Path, metavar="SITE", help="the site file")
+    logs.add_options(serve)
+    notify = commands.add_parser(
+        "notify", help="try the command of [notify]", description="Run the command of [notify] with a test message."
+    )
+    notify.add_argument("site", type=Path, metavar="SITE", help="the site file")
+    notify.add_argument("--test", action="store_true", required=True, help="send a test message now")
+    logs.add_options(notify)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 done, 1 failed while running, 2 bad usage or configuration."""
     options = parser().parse_args(arguments)
+    if options.command == "get":
+        return get.run(options)
+    recording = options.command == "run"
+    if recording and (options.pv is None) is not (options.csv is None):
+        print(
+            "--pv needs --csv DIR, where the files are to lie, and --csv goes with --pv; "
+            "a site file says in [archive.csv] where its files lie",
+            file=sys.stderr,
+        )
+        return 2
     try:
-        site = load(options.site)
+        site = load(options.site) if not recording or options.csv is None else _site_of_names(options.pv, options.csv)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -52,13 +88,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"the log file cannot be opened: {error}", file=sys.stderr)
         return 2
-    if not site.devices:
-        print(f"{site.path}: no [[device]] to record", file=sys.stderr)
+    if options.command == "serve":
+        return server.run(site)
+    if options.command == "notify":
+        return _notify(site)
+    if not site.devices and not site.archive.pvs:
+        print(f"{site.path}: no [[device]] and no [archive] pvs to record", file=sys.stderr)
         return 2
+    if not site.archive.csv.enabled and site.archive.influx is None:
+        print(f"{site.path}: [archive.csv] is off, and there is no other store", file=sys.stderr)
+        return 2
+    return _run(site)
+
+
+def _notify(site: Site) -> int:
+    """Send a test message; 0 sent, 1 not, 2 there is nobody to send it to."""
+    if site.notify is None:
+        print(f"{site.path}: there is no [notify]", file=sys.stderr)
+        return 2
+    error = asyncio.run(run_command(site.notify, f"{site.name}: a test message of the archiver\n"))
+    print(error or f"sent by {site.notify.command[0]}", file=sys.stderr if error else sys.stdout)
+    return 1 if error else 0
+
+
+def _site_of_names(pvs: Sequence[str], folder: Path) -> Site:
+    """Give a site that has nothing but PVs by name; its state lies in the folder of the files."""
+    folder = folder.resolve()
+    archive = ArchiveTable.model_validate(
+        {"pvs": list(dict.fromkeys(pvs)), "csv": {"directory": folder, "value_digits": "repr", "time_format": "iso"}}
+    )
+    about = SiteTable.model_construct(name="", prefix="", state_dir=folder / ".archiver")
+    return Site(
+        path=folder,
+        name="",
+        prefix="",
+        simulated=False,
+        state_dir=folder / ".archiver",
+        devices=(),
+        archive=archive,
+        access=AccessTable.model_validate({}),
+        about=about,
+        serve=ServeTable.model_validate({}),
+    )
+
+
+def _run(site: Site) -> int:
     try:
-        with open_state(site.state_dir, "archiver") as state:
-            return 0 if asyncio.run(_record(site, state)) else 1
-    except (StateError, FolderTaken) as error:
+        with open_state(site.state_dir, "archiver") as state, build_outlets(site) as outlets:
+            return 0 if asyncio.run(_record(site, state, outlets)) else 1
+    except (StateError, FolderTaken, CannotStart) as error:
         log.error("%s", error)
         return 2
     except Exception:
@@ -66,23 +144,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-async def _record(site: Site, state: State) -> bool:
+async def _record(site: Site, state: State, outlets: list[Outlet]) -> bool:
+    # Events are held for a moment by the ten thousand; looking for cycles among them costs more than taking them.
+    gc.set_threshold(50_000, 20, 100)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    csv = site.archive.csv
-    names = ", ".join(device.name for device in site.devices)
-    recorder = Recorder(site, state)
-    recorder.claim()
-    print(
-        f"archiver: rows of {names} (site {site.name}, {site.prefix}*) to CSV files in {csv.directory}, "
-        f"written every {csv.write_every:g} s, a new file every {csv.new_file_every:g} s",
-        flush=True,
-    )
+    recorder = Recorder(site, state, outlets, LastEvents(site.state_dir / "archiver-last.jsonl"))
+    print(announcement(site), flush=True)
     log.info("start")
-    complete = await recorder.run(stop)
+    others = [ArchiverStatus(site, recorder).serve()] if site.prefix else []
+    if site.notify is not None:
+        notifier = Notifier(site, site.notify, recorder)
+        recorder.listen = notifier.listener
+        others.append(notifier.run())
+    complete = await recorder.run(stop, *others)
     log.info("stop")
     return complete
+
+
+def announcement(site: Site) -> str:
+    """Say in one line what is recorded, and where to."""
+    archive = site.archive
+    names = ", ".join(device.name for device in site.devices)
+    what = [f"rows and PVs of {names} (site {site.name}, {site.prefix}*)"] if names else []
+    what += [f"{len(archive.pvs)} PVs by name"] if archive.pvs else []
+    stores = []
+    if archive.csv.enabled:
+        csv = archive.csv
+        stores.append(
+            f"CSV files in {csv.directory}, written every {csv.write_every:g} s, "
+            f"a new file every {csv.new_file_every:g} s"
+        )
+    if (influx := archive.influx) is not None:
+        stores.append(f"InfluxDB at {influx.url}, bucket {influx.bucket}, every {influx.write_every:g} s")
+    return f"archiver: {' and '.join(what)} to {' and to '.join(stores)}"
 
 
 if __name__ == "__main__":

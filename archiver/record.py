@@ -1,98 +1,83 @@
-"""Recording a site: read its devices' catalogues over Channel Access, watch their row PVs, write the rows."""
+"""Recording a site: read its devices' catalogues over Channel Access, watch what they name, spool what comes.
+
+What comes is held for `spool_every`, then, in a thread, encoded for each store and put into that store's spool. From
+then on a kill does not lose it; bringing it to the store is the store's own thread's affair.
+"""
 
 import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from archiver.batch import Batch, Event, Mark, Source, foreign
+from archiver.device_recorder import DeviceRecorder
+from archiver.foreign_pv import ForeignPv
+from archiver.last_events import LastEvents
+from archiver.outlet import Outlet
+from archiver.pv_recorder import PvRecorder, fingerprint
 from archiver.row_recorder import RowRecorder
-from archiver.sinks.csv_files import CsvFiles
-from archiver.sinks.folder import Folder, FolderTaken
 from iocs import log as logs
-from iocs.ca.client import Client, Watch
-from iocs.config import Site
+from iocs.archive_tables import Mode
+from iocs.ca.client import Client, Mask, Watch
+from iocs.ca.metadata import Metadata
+from iocs.config import STATISTICS, Site
 from iocs.signals import Catalogue, Reading
 from iocs.state import State, StateError
 
 log = logging.getLogger(__name__)
 
-READ_WITHIN = 5.0  # s for reading a catalogue again
+READ_WITHIN = 5.0  # s for reading a catalogue again, or what a foreign PV is
 FOUND_WITHIN = 5.0  # s after which it is said that a device was not found
 CLOSE_WITHIN = 2.0  # s for telling the servers at the end
+WRITE_WITHIN = 20.0  # s for the stores at the end; what they do not take by then stays in the spool
 COUNTS_EVERY = 60.0  # s between lines with the counts
-
-
-class DeviceRecorder:
-    """One device: its catalogue, and a `RowRecorder` for each of its rows."""
-
-    def __init__(self, name: str, recorder: "Recorder") -> None:
-        self.name = name
-        self.pvs = f"{recorder.site.prefix}{name}:PVS"
-        self.catalogue: Catalogue | None = None
-        self.rows: dict[str, RowRecorder] = {}
-        self._recorder = recorder
-        self._bad_text = ""
-        self._refusal_said = False
-
-    def on_catalogue(self, reading: Reading) -> None:
-        """Take an event of the PV `PVS`."""
-        if reading.connected and isinstance(reading.value, str) and reading.value and reading.value != self._bad_text:
-            try:
-                catalogue = Catalogue.from_json(reading.value)
-            except ValueError as error:
-                self._bad_text = reading.value
-                log.error("%s does not hold a catalogue: %s", self.pvs, error)
-                return
-            self._learn(catalogue)
-
-    def _learn(self, catalogue: Catalogue) -> None:
-        if catalogue != self.catalogue:
-            self.catalogue = catalogue
-            self._recorder.keep(self.name, catalogue)
-            columns = ", ".join(f"{row.name} with {len(row.signals)} columns" for row in catalogue.rows) or "no rows"
-            log.info("catalogue version %d: %s", catalogue.version, columns)
-        wanted = self._recorder.site.simulated or not catalogue.simulated
-        if not wanted and not self._refusal_said:
-            self._refusal_said = True
-            log.error(
-                "%s serves SIMULATED values: they are NOT recorded. If this site is a simulation, write "
-                "'simulated = true' under [site] in %s and start the archiver again",
-                self.pvs,
-                self._recorder.site.path,
-            )
-        for row in catalogue.rows:
-            if row.name not in self.rows and wanted:
-                self.rows[row.name] = self._recorder.open_row(catalogue.prefix + row.name, self._listener)
-            if row.name in self.rows:
-                self.rows[row.name].follower.learn(catalogue.version, row if wanted else None)
-
-    def _listener(self, row: RowRecorder) -> Callable[[Reading], None]:
-        """Give what takes the events of a row: a row whose catalogue is not known has it read again."""
-
-        def on_reading(reading: Reading) -> None:
-            row.on_reading(reading)
-            if row.follower.waiting:
-                self._recorder.read_again(self)
-
-        return on_reading
+MOST_HELD = 2_000_000  # events that may wait to be spooled
 
 
 class Recorder:
-    """All devices of a site. Use: `claim`, then `run`."""
+    """All devices of a site, and PVs by name.
 
-    def __init__(self, site: Site, state: State) -> None:
+    Args:
+        site: what is to be recorded.
+        state: keeps catalogues.
+        outlets: the stores.
+        last: the last events of the run before.
+
+    Attributes:
+        listen: gives what is to hear the readings of a single PV besides, None for most.
+    """
+
+    def __init__(self, site: Site, state: State, outlets: list[Outlet], last: LastEvents) -> None:
         self.site = site
+        self.outlets = outlets
         self.devices = [DeviceRecorder(device.name, self) for device in site.devices]
+        servers = [STATISTICS, *(f"{STATISTICS}:{device.name}" for device in site.devices)] if site.devices else []
+        self.devices += [DeviceRecorder(name, self, expected=False) for name in servers]
+        self.pvs: dict[str, PvRecorder] = {}
+        self.foreign: list[ForeignPv] = []
+        self.listen: Callable[[Source], Callable[[Reading], None] | None] = lambda source: None
+        self.received = 0
+        self.slowest = 0.0, ""  # s that the newest event of a PV was old when it came, and the PV
         self._state = state
-        self._watches: list[Watch] = []
-        self._writers: list[asyncio.Task[None]] = []
+        self._last = last
+        self._held = Batch()
+        self._put_sample = self._held.samples.append
+        self._put_row = self._held.rows.append
+        self._watches: dict[str, Watch] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._periods: dict[float, list[PvRecorder]] = defaultdict(list)
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._read_at: dict[str, float] = {}
-        self._folders: dict[Path, Folder] = {}
-        self._prefixes: set[tuple[Path, str]] = set()
+        self._spooling: asyncio.Task[None] | None = None
+        self._hurry = False
+        self._overrun = 0  # events dropped before they could be spooled
+        self._overrun_gaps: dict[Source, Mark] = {}
+        self._said: dict[str, str] = {}
+        self._sync_at = 0.0
+        self._sync_said = ""
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             self._catalogues: dict[str, Any] = state.load().get("catalogues", {})
@@ -100,82 +85,85 @@ class Recorder:
             log.warning("the catalogues of the run before are not known: %s", error)
             self._catalogues = {}
 
-    def claim(self) -> None:
-        """Make and lock the folders. One that cannot be used at the moment is made later.
+    async def run(self, stop: asyncio.Event, *others: Coroutine[Any, Any, None]) -> bool:
+        """Record until `stop` is set, then spool and write what is held.
 
-        Raises:
-            FolderTaken: another archiver writes to one of them.
-        """
-        for folder in {self.site.archive.csv.directory, *self._own_directories()}:
-            self._claim(folder)
-
-    async def run(self, stop: asyncio.Event) -> bool:
-        """Record until `stop` is set, then write what is held.
+        Args:
+            stop: ends it.
+            others: what is to run meanwhile; a fault in it ends the run.
 
         Returns:
-            Whether all rows that came are in files.
+            Whether all that came is in the stores or waits in their spools.
 
         Raises:
-            Exception: a bug; what was held is written before.
+            Exception: a bug; what was held is spooled before.
         """
+        for outlet in self.outlets:
+            outlet.start()
         async with Client() as self._client:
-            return await self._run(stop)
+            return await self._run(stop, others)
 
-    async def _run(self, stop: asyncio.Event) -> bool:
+    async def _run(self, stop: asyncio.Event, others: Sequence[Coroutine[Any, Any, None]]) -> bool:
         for device in self.devices:
             self._watch(device.name, device.pvs, device.on_catalogue)
-        tasks = [self._start("-", self._chores()), asyncio.create_task(stop.wait())]
+        own = tuple(f"{self.site.prefix}{device.name}:" for device in self.site.devices)
+        for pv in self.site.archive.pvs:
+            if not pv.startswith(own):
+                self._open_foreign(pv)
+        ending = asyncio.create_task(stop.wait())
+        self._start("-", self._chores())
+        self._start("-", self._spool_for_ever())
+        for other in others:
+            self._start("-", other)
         try:
-            await asyncio.wait([*tasks, self._failed], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([ending, self._failed], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            complete = await self._close(tasks)
+            ending.cancel()
+            complete = await self._close()
         if self._failed.done():
             self._failed.result()
         return complete
 
-    def _own_directories(self) -> list[Path]:
-        names = {device.name for device in self.devices}
-        tables = self.site.archive.csv.row.items()
-        return [row.directory for name, row in tables if row.directory and name.split(":")[0] in names]
-
-    def _claim(self, path: Path) -> Folder:
-        folder = self._folders.setdefault(path, Folder(path))
-        try:
-            folder.claim()
-        except FolderTaken:
-            raise
-        except OSError as error:
-            log.error("%s cannot be used: %s; rows are held in memory until it can", path, error.strerror or error)
-        return folder
-
-    async def _close(self, tasks: list[asyncio.Task[Any]]) -> bool:
-        tasks = [*tasks, *self._writers, *self._reading.values()]
+    async def _close(self) -> bool:
+        tasks = [*self._tasks, *self._reading.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        closing = [asyncio.create_task(watch.close()) for watch in self._watches]
+        if self._spooling is not None:
+            await asyncio.gather(self._spooling, return_exceptions=True)
+        closing = [asyncio.create_task(watch.close()) for watch in self._watches.values()]
         if closing:
             done, late = await asyncio.wait(closing, timeout=CLOSE_WITHIN)
             for error in [task.exception() for task in done] + [TimeoutError("a watch does not end")] * len(late):
                 if error:
                     log.warning("closing the connections: %s", error)
-        complete = True
+        self._settle()
+        await asyncio.to_thread(self._spool, self._collect(), True)
+        empty = await asyncio.gather(*(asyncio.to_thread(outlet.stop, WRITE_WITHIN) for outlet in self.outlets))
+        self._say_counts("at the end ")
+        return all(done or not outlet.spool.fault for done, outlet in zip(empty, self.outlets, strict=True))
+
+    def _settle(self) -> None:
+        """Hand on all that waits for something, and mark that we stop."""
+        now = time.time_ns()
+        for pv in self.foreign:
+            pv.release()
+        for recorder in self.pvs.values():
+            recorder.tick()
+            if recorder.connected:
+                self._put_sample((recorder.source, Mark(Event.STOPPED, now)))
         for device in self.devices:
             logs.device.set(device.name)
             for row in device.rows.values():
                 row.follower.settle()
                 row.follower.say_gaps()
-                try:
-                    complete &= await asyncio.to_thread(row.files.close)
-                except Exception:  # a bug in the files of one row does not cost the others theirs
-                    log.exception("%s: the files could not be closed", row.follower.pv)
-                    complete = False
-                log.info("%s: at the end %s", row.follower.pv, row.counts())
-        for folder in self._folders.values():
-            folder.release()
-        return complete
+                if row.connected:
+                    self._put_sample((row.source, Mark(Event.STOPPED, now)))
+        logs.device.set("-")
 
-    def _watch(self, device: str, pv: str, on_reading: Callable[[Reading], None]) -> None:
+    # -- watching
+
+    def _watch(self, device: str, pv: str, on_reading: Callable[[Reading], None], mask: Mask | None = None) -> None:
         """Watch a PV; a bug in taking its events ends the run instead of being lost in the client."""
 
         def guarded(reading: Reading) -> None:
@@ -187,7 +175,16 @@ class Recorder:
             finally:
                 logs.device.reset(token)
 
-        self._watches.append(self._client.watch(pv, guarded))
+        def guarded_sample(reading: Reading) -> None:  # a hundred thousand a second: no name for the log
+            try:
+                on_reading(reading)
+            except Exception as error:  # noqa: BLE001
+                self._fail(error)
+
+        if mask is None:
+            self._watches[pv] = self._client.watch(pv, guarded)
+        else:
+            self._watches[pv] = self._client.watch(pv, guarded_sample, mask)
 
     def _fail(self, error: BaseException) -> None:
         if not self._failed.done():
@@ -198,38 +195,92 @@ class Recorder:
             error = None if task.cancelled() else task.exception()
             if error:
                 self._fail(error)
+            if task in self._tasks:
+                self._tasks.remove(task)
 
         token = logs.device.set(device)
         try:
             task = asyncio.create_task(work)
         finally:
             logs.device.reset(token)
+        self._tasks.append(task)
         task.add_done_callback(ended)
         return task
 
     # -- what the devices ask for
 
-    def open_row(self, pv: str, listener: Callable[[RowRecorder], Callable[[Reading], None]]) -> RowRecorder:
+    def open_row(self, source: Source, every: float | None, device: DeviceRecorder) -> RowRecorder:
         """Begin to record a row PV."""
-        name = pv.removeprefix(self.site.prefix)
-        settings = self.site.archive.csv.for_row(name)
-        default = name.removesuffix(":ROW").replace(":", "_") + "_"
-        prefix = settings.name if settings.name is not None else default
-        if (settings.directory, prefix) in self._prefixes:
-            log.warning(
-                "%s: files of another row begin with %r already; these begin with %r", pv, prefix, prefix + default
-            )
-            prefix += default
-        self._prefixes.add((settings.directory, prefix))
-        folder = self._folders.setdefault(settings.directory, Folder(settings.directory))
-        files = CsvFiles(pv, folder, prefix, settings)
-        files.recover()
-        row = RowRecorder(pv, files, settings.write_every)
-        log.info("recording %s to %s", pv, settings.directory / f"{prefix}*.csv")
-        device = name.split(":")[0]
-        self._watch(device, pv, listener(row))
-        self._writers.append(self._start(device, row.write()))
+        last = self._last.events.get(source.pv)
+        known = (int(last[0]), int(last[1]), int(last[2])) if isinstance(last, list) and len(last) == 3 else None
+        row = RowRecorder(source, self._put_row, self._put_sample, self._wake, every, known)
+        log.info("recording %s", source.pv)
+        self._watch(device.name, source.pv, device.listener(row))
         return row
+
+    def open_pv(self, source: Source, mode: Mode) -> PvRecorder:
+        """Begin to record a PV as single samples."""
+        recorder = self._recorder(source, mode)
+        self._watch(source.device, source.pv, self._heard(recorder, recorder.on_reading), Mask.LOG | Mask.ALARM)
+        return recorder
+
+    def _heard(self, recorder: PvRecorder, on_reading: Callable[[Reading], None]) -> Callable[[Reading], None]:
+        """Have a PV's readings heard by whoever wants to (`listen`), where that is this PV's."""
+        listener = self.listen(recorder.source)
+        if listener is None:
+            return on_reading
+
+        def both(reading: Reading) -> None:
+            on_reading(reading)
+            listener(reading)
+
+        return both
+
+    def close_pv(self, recorder: PvRecorder) -> None:
+        """End the recording of a PV."""
+        pv = recorder.source.pv
+        recorder.tick()
+        self._last.events[pv] = recorder.last()
+        self._watches.pop(pv).end()
+        if recorder.every is not None:
+            self._periods[recorder.every].remove(recorder)
+        del self.pvs[pv]
+
+    def _recorder(self, source: Source, mode: Mode) -> PvRecorder:
+        last = self._last.events.get(source.pv)
+        known = (int(last[0]), str(last[1]), int(last[2]), int(last[3])) if last and len(last) == 4 else None
+        recorder = self.pvs[source.pv] = PvRecorder(source, mode, self._put_sample, known)
+        if recorder.every is not None:
+            if recorder.every not in self._periods:
+                self._start("-", self._tick_every(recorder.every))
+            self._periods[recorder.every].append(recorder)
+        return recorder
+
+    def _open_foreign(self, pv: str) -> None:
+        source = foreign(pv, self.site.prefix)
+        mode = self.site.archive.mode(source.site_name) or "monitor"
+        if mode == "none":
+            return
+        it = ForeignPv(self._recorder(source, mode), self._metadata, self._describe)
+        self.foreign.append(it)
+        self._watch("-", pv, self._heard(it.recorder, it.on_reading), Mask.LOG | Mask.ALARM)
+
+    def _describe(self, pv: ForeignPv) -> None:
+        self._start("-", pv.describe())
+
+    async def _metadata(self, pv: str) -> Metadata | None:
+        try:
+            return await self._client.metadata(pv, READ_WITHIN)
+        except (TimeoutError, PermissionError) as error:
+            log.warning("%s: what it is cannot be read: %s; whole numbers are recorded without labels", pv, error)
+            return None
+
+    async def _tick_every(self, every: float) -> None:
+        """Record the newest values at each multiple of a period."""
+        while True:
+            await asyncio.sleep(every - time.time() % every)
+            for recorder in self._periods[every]:
+                recorder.tick()
 
     def read_again(self, device: DeviceRecorder) -> None:
         """Read a device's catalogue now, if that is not being done or was not done a moment ago."""
@@ -256,32 +307,130 @@ class Recorder:
         except OSError as error:
             log.warning("the catalogue is not kept: %s: %s", self._state.path, error.strerror)
 
+    # -- from here to the spools
+
+    def _wake(self) -> None:
+        """Have what is held written at once."""
+        self._hurry = True
+
+    async def _spool_for_ever(self) -> None:
+        every = self.site.archive.spool_every
+        while True:
+            await asyncio.sleep(every)
+            hurry, self._hurry = self._hurry, False
+            self._spooling = asyncio.create_task(asyncio.to_thread(self._spool, self._collect(), hurry))
+            while not self._spooling.done():
+                await asyncio.wait([self._spooling], timeout=every)
+                self._bound()
+            self._spooling.result()
+
+    def _collect(self) -> Batch:
+        batch = Batch(time.time_ns(), list(self._held.samples), list(self._held.rows))
+        self._held.samples.clear()
+        self._held.rows.clear()
+        self.received += len(batch)
+        return batch
+
+    def _bound(self) -> None:
+        """Drop what is held when the spools are so slow that it grows without end."""
+        if len(self._held) > MOST_HELD:
+            batch = self._collect()
+            self._overrun += len(batch)
+            self._overrun_gaps = batch.as_gaps(self._overrun_gaps)
+
+    def _spool(self, batch: Batch, hurry: bool) -> None:
+        """Put a batch into all spools (in a thread)."""
+        if self._overrun:
+            count, self._overrun = self._overrun, 0
+            gaps, self._overrun_gaps = self._overrun_gaps, {}
+            log.error("%d events were dropped: the spools take them too slowly", count)
+            for outlet in self.outlets:
+                outlet.overrun(count, gaps)
+        if len(batch):
+            for outlet in self.outlets:
+                outlet.record(batch)
+            self._last.put(self._newest(batch))
+        now = time.monotonic()
+        if now >= self._sync_at or hurry:
+            self._sync_at = now + self.site.archive.sync_every
+            self._sync()
+        if hurry:
+            for outlet in self.outlets:
+                outlet.wake()
+
+    def _sync(self) -> None:
+        for outlet in self.outlets:
+            try:
+                outlet.spool.sync()
+            except OSError as error:
+                if str(error) != self._sync_said:
+                    self._sync_said = str(error)
+                    log.error("%s: the spool cannot be synced: %s", outlet.sink.name, error)
+
+    def _newest(self, batch: Batch) -> dict[str, Any]:
+        """Give what tells the last event of each PV of a batch from its repetition."""
+        readings = {source.pv: what for source, what in batch.samples if not isinstance(what, Mark)}
+        newest: dict[str, Any] = {pv: fingerprint(reading) for pv, reading in readings.items()}
+        self._measure_lag(batch, readings)
+        newest |= {row.source.pv: (row.sequence, row.version, row.time_ns) for row in batch.rows}
+        return newest
+
+    def _measure_lag(self, batch: Batch, readings: dict[str, Reading]) -> None:
+        lags = [(batch.arrived_ns - reading.time_ns, pv) for pv, reading in readings.items()]
+        lags += [(batch.arrived_ns - row.time_ns, row.source.pv) for row in batch.rows[-1:]]
+        if lags:
+            lag, pv = max(lags)
+            self.slowest = lag / 1e9, pv
+
+    @property
+    def held(self) -> int:
+        """Events in memory on their way to the spools."""
+        return len(self._held)
+
     # -- what is due by time
 
     async def _chores(self) -> None:
         started = time.monotonic()
-        not_found_said, counts_at, counts_said = False, started + COUNTS_EVERY, {}
+        not_found_said, counts_at = False, started + COUNTS_EVERY
         while True:
             await asyncio.sleep(0.5)
             now = time.monotonic()
             if not not_found_said and now >= started + FOUND_WITHIN:
                 not_found_said = True
                 self._say_not_found()
+            for outlet in self.outlets:
+                if outlet.bug is not None:
+                    raise outlet.bug
             for device in self.devices:
                 logs.device.set(device.name)
                 for row in device.rows.values():
                     row.follower.tick()
                     if row.follower.waiting:
                         self.read_again(device)
-                    if now >= counts_at and counts_said.get(row) != row.counts():
-                        counts_said[row] = row.counts()
-                        log.info("%s: %s", row.follower.pv, row.counts())
             logs.device.set("-")
             if now >= counts_at:
                 counts_at = now + COUNTS_EVERY
+                self._say_counts()
+
+    def _say_counts(self, when: str = "") -> None:
+        """Log the counts that have changed."""
+        told = {row.source.pv: row.counts() for device in self.devices for row in device.rows.values()}
+        if self.pvs:
+            seen, repeats = sum(pv.seen for pv in self.pvs.values()), sum(pv.repeats for pv in self.pvs.values())
+            recorded = sum(pv.recorded for pv in self.pvs.values())
+            told[f"{len(self.pvs)} single PVs"] = f"{seen} events, {recorded} recorded, {repeats} repeats"
+        for outlet in self.outlets:
+            counts = outlet.counts()
+            dropped = "".join(f", {count} dropped ({reason})" for reason, count in counts.dropped.items())
+            told[outlet.sink.name] = f"{counts.seen} seen, {counts.written} written, {counts.waiting} waiting{dropped}"
+        for who, text in told.items():
+            if when or self._said.get(who) != text:
+                self._said[who] = text
+                log.info("%s: %s%s", who, when, text)
 
     def _say_not_found(self) -> None:
-        silent = [device.pvs for device in self.devices if device.catalogue is None]
+        silent = [device.pvs for device in self.devices if device.catalogue is None and device.expected]
+        silent += [pv.recorder.source.pv for pv in self.foreign if not pv.recorder.connected and not pv.waiting]
         if silent:
             addresses = os.environ.get("EPICS_CA_ADDR_LIST", "")
             where = f"EPICS_CA_ADDR_LIST is {addresses!r}" if addresses else "EPICS_CA_ADDR_LIST is not set"

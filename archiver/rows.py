@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,9 @@ class RowFollower:
 
     Args:
         pv: the PV, for the log.
-        take: gets columns, time (ns) and values; returns whether it took the row.
+        take: gets the columns and the row.
+        on_gap: gets the number of missing rows, and the times (ns) of the rows before and behind them.
+        last: sequence number, catalogue version and time (ns) of the last row of the run before.
         clock: s, steady.
 
     Attributes:
@@ -78,14 +80,17 @@ class RowFollower:
     def __init__(
         self,
         pv: str,
-        take: Callable[[Row, int, Sequence[float]], bool],
+        take: Callable[[Row, RowEvent], None],
+        on_gap: Callable[[int, int, int], None] = lambda missed, since, until: None,
+        last: tuple[int, int, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pv = pv
         self.rows = self.repeats = self.gaps = self.missed = self.restarts = self.refused = self.malformed = 0
         self._take = take
         self._clock = clock
-        self._last: RowEvent | None = None
+        self._on_gap = on_gap
+        self._last = RowEvent(*last, []) if last else None
         self._layouts: dict[int, Row | None] = {}
         self._numbered: dict[int, Row] = {}
         self._waiting: deque[RowEvent] = deque()
@@ -105,6 +110,10 @@ class RowFollower:
     def forget(self) -> None:
         """Do not trust known versions any more: the serving process may be another one."""
         self._layouts.clear()
+
+    def last(self) -> tuple[int, int, int] | None:
+        """Give sequence number, catalogue version and time (ns) of the last row, for the next run."""
+        return (self._last.sequence, self._last.version, self._last.time_ns) if self._last else None
 
     @property
     def waiting(self) -> int:
@@ -158,6 +167,7 @@ class RowFollower:
     def _gap(self, missed: int, since: int, until: int) -> None:
         self.gaps += 1
         self.missed += missed
+        self._on_gap(missed, since, until)
         gaps, before, first, _ = self._unsaid or (0, 0, since, until)
         self._unsaid = (gaps + 1, before + missed, first, until)
         if self._clock() >= self._say_at:
@@ -209,7 +219,8 @@ class RowFollower:
             return
         if len(layout.signals) != len(event.values):
             layout = self._number(event, f"its catalogue names {len(layout.signals)} columns")
-        self.rows += self._take(layout, event.time_ns, event.values)
+        self.rows += 1
+        self._take(layout, event)
 
     def _number(self, event: RowEvent, why: str) -> Row:
         count = len(event.values)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from archiver import status
 from drivers.c37118.frames import FrameType
 from drivers.c37118.simulated_pmu import SimulatedPmu
 from drivers.c37118.simulated_stream import SimulatedStream
@@ -18,6 +19,7 @@ from iocs.hv.shape import BoardShape, Range, to_plain
 from iocs.pmu import PMU, PmuSettings
 from iocs.pmu.device import shape_of
 from iocs.pmu.signals import INSTALLATION
+from iocs.scope import Oscilloscope, ScopeSettings
 from iocs.signals import Kind, Signal
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -27,9 +29,11 @@ NOTE = "<!-- made by docs/generate.py; do not edit -->\n\n"
 def pages() -> dict[str, str]:
     """Give the text of each page by file name."""
     return {
+        "archiver.md": archiver_page(),
         "gas.md": gas_page(),
         "hv.md": hv_page(),
         "pmu.md": pmu_page(),
+        "scope.md": scope_page(),
         "server.md": server_page(),
         "site-file.md": site_page(),
     }
@@ -120,6 +124,21 @@ def _names(signals: list[Signal]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def archiver_page() -> str:
+    """PVs in which the archiver tells about itself."""
+    parts = [
+        NOTE + "# PVs of the archiver\n",
+        "Names stand after the site's prefix and `ARC:`, e.g. `LAB:ARC:RATE`. They are posted once a second, `STATUS`",
+        "every five seconds. Of each store holds at every moment: SEEN = WRITTEN + WAITING + DROPPED. `STATUS` has the",
+        "same, and the counts of each PV, as JSON.\n",
+        table(list(status.OWN)),
+        "## Of each store\n",
+        "Here those of the CSV files; those of an InfluxDB begin with `INFLUX:`.\n",
+        table(list(status.signals_of("csv"))),
+    ]
+    return "\n".join(parts)
+
+
 def hv_page() -> str:
     """PVs of a high-voltage supply, with the limits of a simulated one."""
     interlock = {"name": "gas", "pv": "LAB:GAS:HUMIDITY", "high": 5.0}
@@ -162,6 +181,46 @@ def hv_page() -> str:
     return "\n".join(parts)
 
 
+def scope_page() -> str:
+    """PVs of a scope."""
+    settings = ScopeSettings(name="SCOPE", type="scope", link="vxi11://192.168.0.30/inst0", channels=1)
+    own = Oscilloscope.signals(settings, None)
+    parts = [
+        NOTE + "# PVs of a scope\n",
+        "Names stand after the site's prefix and the device's name: `LAB:SCOPE:TDIV`.\n",
+        table([signal for signal in own if not signal.name.startswith("C1:")]),
+        "## Each channel, C1 to C4\n",
+        table([signal for signal in own if signal.name.startswith("C1:")]),
+        "## What they mean\n",
+        *(f"* {text}" for text in SCOPE_MEANINGS),
+        "",
+        "## What every device has\n",
+        table(list(COMMON)),
+    ]
+    return "\n".join(parts)
+
+
+SCOPE_MEANINGS = (
+    "A setting is written, read back, and counts as the scope has it: a put of 2.4 us to `TDIV` ends with 2 us. "
+    "`_RBV` is what the scope reports; what somebody changes at its front panel is in both within a second.",
+    "`VDIV`, `OFST` and `TRLV` are without the probe's factor (`ATTN`); waveforms are with it.",
+    "All values of one event have one time stamp, of this computer's clock, and one number, `EVENT`. `TRIGGERED` is "
+    "the scope's own time. Channels that are not shown (`ON`) are not read.",
+    "While the scope runs free it may trigger again between the reading of two channels: such an event is left out "
+    "and counted in `LOST`. With `TRMD` SINGLE, and in a run, it cannot happen.",
+    "`WF` and `TIME` are thinned to the lowest and highest value of each stretch; the segments of a sequence follow "
+    "each other in `TIME`. `WF:GET` has all points of the next event served in `WF:FULL`.",
+    "`MEAN` and its like are measured by the scope (PAVA), INVALID where it finds no value.",
+    "A run arms the scope for one event at a time, and again when that is on disk, so a slow disk costs time and no "
+    "data. `RUN:STATE` is Held while the disk refuses, and goes on by itself. Settings cannot be put while a run "
+    "takes events; `RUN:PAUSE` lets them. A scope that was off comes back into the run, unless its settings have "
+    "changed: then the run ends, Failed, because nothing is ever set unasked.",
+    "`RUN:DIR` is a folder within `runs` of the site file. Files are `C2-NAME-0007-00001.trc` (run 7, event 1), or "
+    "`NAME-0007.npz`; `NAME-0007.json` has the settings and the PVs of `run_pvs` at start and end.",
+    "Waveforms are not archived; the scope's measurements, read-backs and the state of runs are.",
+)
+
+
 def server_page() -> str:
     """PVs in which a server tells about itself."""
     parts = [
@@ -194,7 +253,10 @@ def site_page() -> str:
     definitions = schema["$defs"]
     parts = [NOTE + "# The site file\n"]
     parts.append("One TOML file; unknown keys are refused. Relative paths count from its folder.\n")
-    places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive.csv]", "CsvTable")]
+    places = [("[site]", "SiteTable"), ("[access]", "AccessTable"), ("[archive]", "ArchiveTable")]
+    places += [("[archive.csv]", "CsvTable"), ("[archive.influx]", "InfluxTable")]
+    places += [('[archive.influx.point."PATTERN"]', "PointTable"), ("[serve]", "ServeTable")]
+    places.append(("[notify]", "NotifyTable"))
     places += [(f'[[device]] with type = "{name}"', f"device.{name}") for name in sorted(config.installed_kinds())]
     places += [('alarms."NAME" of a device', "AlarmTable"), ("[device.line] of a gas sensor", "LineTable")]
     places += [("fields = [{ ... }] of [device.line]", "FieldTable")]

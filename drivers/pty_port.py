@@ -39,7 +39,7 @@ class PtyPort:
         """Plug the port in, under `path` or in a new temporary directory.
 
         Raises:
-            OSError: `path` cannot be written, or there are no ptys left.
+            OSError: `path` cannot be written or is something else already, or there are no ptys left.
         """
         self._directory = tempfile.mkdtemp(prefix="serial-") if path is None else None
         self.path = Path(path or f"{self._directory}/port").absolute()
@@ -48,6 +48,7 @@ class PtyPort:
         self.opened = 0
         self.lost = 0
         self._far_end: int | None = None
+        self._terminal = ""  # what the name stands for
         self._client = False
         self._readable: asyncio.Future[None] | None = None
         self._plugged = asyncio.Event()
@@ -69,7 +70,8 @@ class PtyPort:
         """Pull the cable: the name goes, whoever has the port open reads its end."""
         if self._far_end is None:
             return
-        self.path.unlink(missing_ok=True)
+        if _target(self.path) == self._terminal:  # else it is another's by now
+            self.path.unlink()
         fd, self._far_end, self._client = self._far_end, None, False
         self._plugged.clear()
         if self._readable is not None:
@@ -81,13 +83,20 @@ class PtyPort:
         """Put the cable in: a new port, under the same name."""
         if self._far_end is not None:
             return
+        if os.path.lexists(self.path) and not _target(self.path).startswith("/dev/pts/"):
+            raise FileExistsError(
+                errno.EEXIST,
+                "there is something else of that name, which is left alone; choose another",
+                str(self.path),
+            )
         far_end, near_end = os.openpty()
         try:
+            self._terminal = os.ttyname(near_end)
             tty.setraw(near_end)
             os.set_blocking(far_end, False)
             fresh = self.path.with_name(f".{self.path.name}.new")
             fresh.unlink(missing_ok=True)
-            fresh.symlink_to(os.ttyname(near_end))
+            fresh.symlink_to(self._terminal)
             fresh.replace(self.path)
         except OSError:
             os.close(far_end)
@@ -160,6 +169,14 @@ class PtyPort:
     def _wake(self) -> None:
         if self._readable is not None and not self._readable.done():
             self._readable.set_result(None)
+
+
+def _target(path: Path) -> str:
+    """Say what a symlink stands for; empty where there is none."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _in_use(far_end: int) -> bool:

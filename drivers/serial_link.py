@@ -20,6 +20,7 @@ Reading and writing never block on a descriptor with O_NONBLOCK; opening and clo
 lasts 5 s, a close waits for bytes that a stopped line does not take) and have a thread.
 """
 
+import _thread
 import asyncio
 import contextlib
 import errno
@@ -29,7 +30,6 @@ import grp
 import os
 import stat
 import termios
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -85,14 +85,6 @@ class SerialLink(StreamLink):
             self._leaving = _in_thread(lambda: close_port(port))
         if self._leaving is not None:
             await asyncio.wait({asyncio.wrap_future(self._leaving)}, timeout=2 * CLOSING)  # the next open waits on
-
-    async def _drop_stale(self) -> None:
-        """Drop what lies unread: the kernel has a second queue before the one that is read, and empties both."""
-        try:
-            termios.tcflush(self._open_fd(), termios.TCIFLUSH)
-        except termios.error as error:
-            await self.close()
-            raise LinkError(f"{self.address}: {self._reason(OSError(*error.args))}") from error
 
     def _reason(self, error: OSError | None) -> str:
         if error is None or error.errno in (errno.EIO, errno.ENXIO, errno.ENODEV):
@@ -173,7 +165,7 @@ def _why_not(path: str, error: Exception) -> str:
     if number in (errno.EACCES, errno.EPERM):
         return f"permission denied: {_who_may(path)}"
     if number in _NO_TTY:
-        return "not a serial port"
+        return "not a serial port; ls /dev/serial/by-id shows the names of those that there are"
     if number == errno.EINVAL or isinstance(error, ValueError):
         return f"the port does not take these settings (baud, frame): {error}"
     if number == errno.EIO:
@@ -228,7 +220,7 @@ def _in_thread(work: Callable[[], T]) -> Future[T]:
         except Exception as error:  # noqa: BLE001  raised again where it is awaited
             future.set_exception(error)
 
-    threading.Thread(target=run, name="serial port", daemon=True).start()
+    _thread.start_new_thread(run, ())  # Thread.start() would wait until it runs, which a busy machine may put off
     return future
 
 

@@ -115,17 +115,22 @@ class StreamLink(ABC):
 
     async def _receive(self) -> bytes:
         """Give what lies in the kernel, or nothing."""
-        try:
-            data = os.read(self._open_fd(), READ_SIZE)
-        except BlockingIOError:
-            return b""
-        except OSError as error:
-            await self.close()
-            raise LinkError(f"{self.address}: {self._reason(error)}") from error
-        if not data:
-            await self.close()
-            raise LinkError(f"{self.address}: {self._reason(None)}")
-        return data
+        while True:
+            try:
+                data = os.read(self._open_fd(), READ_SIZE)
+            except BlockingIOError:
+                return b""
+            except OSError as error:
+                await self.close()
+                raise LinkError(f"{self.address}: {self._reason(error)}") from error
+            if data:
+                return data
+            await self._nothing()
+
+    async def _nothing(self) -> None:
+        """Take a read without a byte: the end of the stream."""
+        await self.close()
+        raise LinkError(f"{self.address}: {self._reason(None)}")
 
     async def _send(self, data: bytes) -> None:
         """Hand all of `data` to the kernel, waiting for as long as it has no room."""

@@ -27,6 +27,8 @@ class TcpLink(StreamLink):
             ) from None
         except UnicodeError as error:
             raise LinkError(f"{self.address}: {self.address.host!r} is no host name: {error}") from error
+        except socket.gaierror as error:
+            raise LinkError(f"{self.address}: {error.strerror}: is the name of the host spelled right?") from error
         except OSError as error:
             raise LinkError(f"{self.address}: {reason(error)}") from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -2,20 +2,28 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 
 from drivers.errors import LinkError, LinkTimeout
 from drivers.link import Address, Datagram, reason
 from drivers.stream_link import StreamLink
 
+log = logging.getLogger(__name__)
+
 BUFFER = 1 << 21  # bytes that the kernel may hold for us, if it allows that
 
 
 class UdpLink(StreamLink):
-    """A `Link` over UDP. Each `read` gives one `Datagram`; each `write` sends one. Nothing tells that it arrived."""
+    """A `Link` over UDP. Each `read` gives one `Datagram`; each `write` sends one. Nothing tells that it arrived.
+
+    Attributes:
+        empty: datagrams without a byte that came; they are passed over.
+    """
 
     def __init__(self, address: Address) -> None:
         super().__init__(address)
+        self.empty = 0
         self._socket: socket.socket | None = None
 
     async def read(self, timeout: float) -> bytes:
@@ -47,5 +55,11 @@ class UdpLink(StreamLink):
                 self._socket.close()
             self._socket = None
 
+    async def _nothing(self) -> None:
+        self.empty += 1
+        if self.empty == 1:
+            log.warning("%s: an empty datagram came; it and further ones are passed over", self.address)
+        await asyncio.sleep(0)  # who sends nothing else must not keep the loop for himself
+
     def _reason(self, error: OSError | None) -> str:
-        return "an empty datagram came" if error is None else reason(error)
+        return "closed" if error is None else reason(error)

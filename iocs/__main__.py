@@ -117,8 +117,7 @@ def _check(options: argparse.Namespace) -> int:
         if idle := idle_names(device.settings, {signal.name: signal for signal in catalogue.signals}, later):
             known = "its signals" if catalogue.version else "the signals known before it first connects"
             print(
-                f'{site.path}: note: [[device]] "{device.name}": limits or alarms fit none of {known}: '
-                f"{', '.join(idle)}",
+                f'{site.path}: note: [[device]] "{device.name}": names that fit none of {known}: {", ".join(idle)}',
                 file=sys.stderr,
             )
     print(f"{site.path}: no mistakes; devices: {', '.join(device.name for device in site.devices) or 'none'}")

@@ -18,19 +18,20 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
     ValidationError,
-    ValidationInfo,
     field_validator,
 )
 
+from iocs.archive_tables import ArchiveTable, NotifyTable, ServeTable
 from iocs.signals import HEAD_LENGTH, SIGNAL_LENGTH, Alarms, check_name
+from iocs.tables import SitePath, Table
 
 KINDS = "countinghouse.devices"
 STATISTICS = "IOC"  # second part of the names of the PVs in which a server tells about itself
+ARCHIVER = "ARC"  # the same of the archiver
 
 
 class ConfigError(Exception):
@@ -39,20 +40,6 @@ class ConfigError(Exception):
     def __init__(self, path: Path, mistakes: Sequence[str]) -> None:
         super().__init__("\n".join(f"{path}: {mistake}" for mistake in mistakes))
         self.mistakes = list(mistakes)
-
-
-class Table(BaseModel):
-    """A table of the site file: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-def _from_site_file(path: Path, info: ValidationInfo) -> Path:
-    return (info.context or {}).get("directory", Path()) / path
-
-
-SitePath = Annotated[Path, AfterValidator(_from_site_file)]
-"""A path in the site file: a relative one counts from the site file's folder."""
 
 
 class SiteTable(Table):
@@ -138,6 +125,16 @@ class DeviceSettings(Table):
         """`limits`, and what a kind's own tables say besides under the names of its signals."""
         return self.limits
 
+    @property
+    def signal_names(self) -> set[str]:
+        """The signals that the table says something of."""
+        return {*self.limits, *self.alarms}
+
+    @property
+    def sole_link(self) -> str:
+        """The address of a box that bears one owner only, so that no other device may name it; empty otherwise."""
+        return ""
+
     @field_validator("limits")
     @classmethod
     def _limits(cls, limits: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
@@ -171,59 +168,6 @@ class DeviceTable(BaseModel):
 
     name: DeviceName
     type: str
-
-
-def _digits(value: Any) -> Any:
-    if isinstance(value, bool) or (isinstance(value, str) and value != "repr"):
-        raise ValueError('write a number of significant figures, or "repr" for the exact value')
-    return value
-
-
-class CsvTable(Table):
-    """`[archive.csv]`."""
-
-    directory: SitePath = Field(Path("data"), description="Folder of the files; made if missing.")
-    name: str | None = Field(None, description="Beginning of the file names; default: the device's name and '_'.")
-    time_format: Literal["seconds", "iso", "ns"] = Field("seconds", description="How the first column says UTC.")
-    time_digits: int = Field(13, ge=10, le=19, description="Significant figures of the seconds: 13 = milliseconds.")
-    value_digits: Annotated[int | Literal["repr"], BeforeValidator(_digits)] = Field(
-        7, description='Significant figures of a value (never less than whole numbers), or "repr" for the exact value.'
-    )
-    write_every: float = Field(5.0, gt=0, le=3600, description="Seconds between writes to the file.")
-    new_file_every: float = Field(
-        3600.0, ge=1, le=366 * 86400, description="Seconds from one file to the next, aligned to UTC."
-    )
-    row: dict[str, "CsvTable"] = Field(
-        {},
-        description="[archive.csv.row.NAME]: the same keys for one row. NAME: its device, or its PV less the prefix.",
-    )
-
-    @field_validator("name")
-    @classmethod
-    def _name(cls, name: str | None) -> str | None:
-        if name and ("/" in name or not name.isprintable()):
-            raise ValueError(
-                "is the beginning of a file name, without '/' and control characters; the folder is the key directory"
-            )
-        return name
-
-    @field_validator("value_digits")
-    @classmethod
-    def _value_digits(cls, digits: int | str) -> int | str:
-        if isinstance(digits, int) and not 1 <= digits <= 17:
-            raise ValueError("at least 1 and at most 17 significant figures")
-        return digits
-
-    def for_row(self, name: str) -> "CsvTable":
-        """Give the settings of one row, e.g. "PMU:ROW": its own table's keys over the general ones."""
-        own = self.row.get(name) or self.row.get(name.split(":")[0])
-        return self if own is None else self.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
-
-
-class ArchiveTable(Table):
-    """`[archive]`."""
-
-    csv: CsvTable = Field({}, description="CSV files of rows.")  # type: ignore[assignment]  # validated as a table
 
 
 def _ipv4(address: str) -> str:
@@ -284,8 +228,10 @@ class SiteFile(Table):
 
     site: SiteTable
     access: AccessTable = Field({})  # type: ignore[assignment]  # validated as a table
-    device: list[DeviceTable] = []
+    device: list[DeviceTable] = Field([])
     archive: ArchiveTable = Field({})  # type: ignore[assignment]  # validated as a table
+    serve: ServeTable = Field({})  # type: ignore[assignment]  # validated as a table
+    notify: NotifyTable | None = None
 
 
 @dataclass(frozen=True)
@@ -308,6 +254,8 @@ class Site:
         state_dir: where state is kept.
         devices: in the order of the file.
         archive: `[archive]`.
+        serve: `[serve]`.
+        notify: `[notify]`, None where there is none.
         access: `[access]`.
         about: all of `[site]`.
     """
@@ -321,6 +269,8 @@ class Site:
     archive: ArchiveTable
     access: AccessTable
     about: SiteTable
+    serve: ServeTable
+    notify: NotifyTable | None = None
 
     @property
     def put_log(self) -> Path:
@@ -385,8 +335,18 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         for name in sorted(set(names))
         if names.count(name) > 1
     ]
-    if STATISTICS in names:
-        mistakes.append(f'[[device]] "{STATISTICS}": the server itself has PVs of that name; choose another')
+    mistakes += [
+        f'[[device]] "{name}": the {who} itself has PVs of that name; choose another'
+        for name, who in ((STATISTICS, "server"), (ARCHIVER, "archiver"))
+        if name in names
+    ]
+    links = [device.settings.sole_link for device in devices if device.settings is not None]
+    mistakes += [
+        f"{links.count(link)} devices have the link {link}, which bears one owner only; several boards on one line "
+        "are one device"
+        for link in sorted(set(links) - {""})
+        if links.count(link) > 1
+    ]
     mistakes += [
         f"[archive.csv.row.{row}]: there is no device {row.split(':')[0]!r}; the site file has "
         f"{', '.join(names) or 'none'}"
@@ -397,7 +357,17 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
         raise ConfigError(path, list(dict.fromkeys(mistakes)))
     site = file.site
     return Site(
-        path, site.name, site.prefix, site.simulated, site.state_dir, tuple(devices), file.archive, file.access, site
+        path=path,
+        name=site.name,
+        prefix=site.prefix,
+        simulated=site.simulated,
+        state_dir=site.state_dir,
+        devices=tuple(devices),
+        archive=file.archive,
+        access=file.access,
+        about=site,
+        serve=file.serve,
+        notify=file.notify,
     )
 
 

@@ -18,12 +18,16 @@ The base class does the rest: common PVs, ENABLE, loss and healing, limits, refu
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 import itertools
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -67,6 +71,7 @@ from iocs.state import State
 log = logging.getLogger(__name__)
 puts_log = quieten(f"{__name__}.puts")  # the put log has them all
 
+_NUMBERS = re.compile(r"\d+")  # a line that is refused has others each time
 STEADY = 2.0  # s online, after which the waits between attempts begin anew
 
 
@@ -235,6 +240,8 @@ class Device:
         self._waking = asyncio.Event()  # ends the wait between two attempts
         self._putting = asyncio.Lock()
         self._puts: set[asyncio.Task[None]] = set()
+        self._saving: Future[None] | None = None
+        self._stopped = False
         self._last_reject = ""  # not told yet
         self._life = Life.CONNECTING
         self._reason = ""
@@ -319,14 +326,15 @@ class Device:
     def lost(self, reason: str, *, life: Life = Life.LOST) -> None:
         """Say that the box is lost: all its PVs INVALID with their last values and stamps, the reason in `ERROR`.
 
-        What never had a value stays UDF. The same reason again is not logged again. A disabled device stays disabled.
+        What never had a value stays UDF. The same reason again, numbers apart, is not logged again. A disabled device
+        stays disabled.
         """
         if not self._enabled.is_set() and life is not Life.DISABLED:
             log.info("while disabled: %s", reason)
             return
         if self._life is Life.ONLINE and time.monotonic() - self._online_at > STEADY:
             self.backoff.reset()
-        if life is not Life.DISABLED and reason != self._reason:
+        if life is not Life.DISABLED and _NUMBERS.sub("", reason) != _NUMBERS.sub("", self._reason):
             log.warning("lost: %s", reason)
         self._life, self._reason = life, reason
         status = Status.DISABLE if life is Life.DISABLED else Status.COMM
@@ -381,12 +389,13 @@ class Device:
         return watch(self._server, self._client, name, on_reading)
 
     def save(self) -> None:
-        """Save the state (`memory`, ENABLE, shape, catalogue version). A disk that refuses is told in the log."""
+        """Save the state (`memory`, ENABLE, shape, catalogue version), without waiting for the disk.
+
+        A put is confirmed once it is there. A disk that refuses is told in the log.
+        """
         self._saved["memory"] = self.memory
-        try:
-            self.state.save(self._saved)
-        except OSError as error:
-            log.error("state could not be saved to %s: %s; it would be lost at a restart", self.state.path, error)
+        self._saving = self.state.save_later(self._saved)
+        self._saving.add_done_callback(functools.partial(contextvars.copy_context().run, self._tell_unsaved))
 
     # What the process calls
 
@@ -429,6 +438,8 @@ class Device:
         Raises:
             Refused: it was not carried out; value and alarm of the PV are untouched.
         """
+        if self._stopped:
+            raise Refused("the server was stopped before its turn came")
         task = asyncio.create_task(self._put(pv.removeprefix(self.prefix), value, by))
         self._puts.add(task)
         task.add_done_callback(self._puts.discard)
@@ -442,7 +453,8 @@ class Device:
         """Do what the site file says for an orderly stop of the program. Most kinds leave the box as it is."""
 
     async def end_puts(self) -> None:
-        """Break off the puts that are under way; for the end of the process."""
+        """Break off the puts that are under way, begin no other; for the end of the process."""
+        self._stopped = True
         for task in self._puts:
             task.cancel()
         await asyncio.gather(*self._puts, return_exceptions=True)
@@ -482,6 +494,9 @@ class Device:
                 raise Refused(f"{name} is no longer served")
             value = acceptable(signal, value)
             confirmed = await self.in_turn(signal, value, by)
+            if self._saving is not None:
+                with contextlib.suppress(OSError):  # told in the log
+                    await asyncio.shield(asyncio.wrap_future(self._saving))  # a put broken off leaves it to end
         except DriverError as error:
             raise Refused(str(error)) from error
         except Refused:
@@ -518,6 +533,10 @@ class Device:
         except Refused:  # it is told when it is carried out
             return False
 
+    def _tell_unsaved(self, saving: "Future[None]") -> None:
+        if (error := saving.exception()) is not None:
+            log.error("state could not be saved to %s: %s; it would be lost at a restart", self.state.path, error)
+
     def _on_refused(self, pv: str, value: Any, by: str, reason: str) -> None:
         """Tell of a put that the server or the device refused; of many in one turn of the loop PVs tell the last."""
         asked = pv.removeprefix(self.prefix) if value is None else f"{pv.removeprefix(self.prefix)} = {plain(value)}"
@@ -553,7 +572,7 @@ class Device:
         log.info("online")
         self._tell_life()
         if idle := idle_names(self.settings, self._signals):
-            log.warning("limits or alarms of the site file fit none of the signals: %s", ", ".join(idle))
+            log.warning("names in the site file fit none of the signals: %s", ", ".join(idle))
 
     def _tell_life(self) -> None:
         self._server.post(
@@ -653,7 +672,7 @@ def all_signals(kind: Any, settings: Any, shape: Any) -> list[Signal]:
 
 
 def idle_names(settings: DeviceSettings, signals: Mapping[str, Signal], later: Collection[str] = ()) -> list[str]:
-    """Give the names in a device's limits and alarms that fit none of its signals.
+    """Give the signals that a device's table names (in limits, alarms ...) and that it does not have.
 
     Args:
         settings: its table of the site file.
@@ -661,4 +680,4 @@ def idle_names(settings: DeviceSettings, signals: Mapping[str, Signal], later: C
         later: last parts of names that more signals may have, once the box has told what it is.
     """
     ends = {name.split(":", cut)[-1] for name in signals for cut in range(name.count(":") + 1)}
-    return sorted(name for name in {*settings.limits, *settings.alarms} - ends if name.split(":")[-1] not in later)
+    return sorted(name for name in settings.signal_names - ends if name.split(":")[-1] not in later)

@@ -32,7 +32,8 @@ class FieldTable(Table):
     scale: FiniteFloat = Field(1.0, description="Value = number * scale + offset, in the unit of the name.")
     offset: FiniteFloat = Field(0.0, description="See scale; 273.15 for degC.")
     range: tuple[FiniteFloat, FiniteFloat] | None = Field(
-        None, description="Values beyond it are refused; default: what a BME680 can say."
+        None,
+        description="Values beyond it are refused, in the unit of the name; default and widest: what a BME680 can say.",
     )
     decimals: int | None = Field(None, ge=0, le=15, description="Exactly so many digits after the point.")
     jump: FiniteFloat | None = Field(

@@ -29,10 +29,10 @@ _REASONS = {
 }
 
 SENSOR = {
-    T: [readback("TEMP", "degC", precision=2, group="Gas", row="ROW", doc="Temperature at the self-heated sensor")],
-    P: [readback("PRES", "hPa", precision=2, group="Gas", row="ROW", doc="Pressure")],
-    RH: [readback("RH", "%", precision=2, group="Gas", row="ROW", doc="Relative humidity")],
-    GAS: [readback("GAS", "Ohm", precision=0, group="Gas", row="ROW", doc="Gas resistance (VOC), falls with vapours")],
+    T: readback("TEMP", "degC", precision=2, group="Gas", row="ROW", doc="Temperature at the self-heated sensor"),
+    P: readback("PRES", "hPa", precision=2, group="Gas", row="ROW", doc="Pressure"),
+    RH: readback("RH", "%", precision=2, group="Gas", row="ROW", doc="Relative humidity"),
+    GAS: readback("GAS", "Ohm", precision=0, group="Gas", row="ROW", doc="Gas resistance (VOC), falls with vapours"),
 }
 DERIVED = (
     ((T, RH), readback("DEWPOINT", "degC", precision=2, group="Gas", row="ROW", doc="Dew point, over liquid water")),
@@ -113,7 +113,7 @@ RESTARTS = readback("RESTARTS", type=int, group="Link", doc="Times that the boar
 def signals_of(format: Format) -> list[Signal]:
     """Give the signals that a format has values for."""
     known = set(format.quantities)
-    signals = [signal for quantity in MEASURED if quantity in known for signal in SENSOR[quantity]]
+    signals = [SENSOR[quantity] for quantity in MEASURED if quantity in known]
     signals += [signal for needs, signal in DERIVED if known.issuperset(needs)]
     signals += [FROZEN, *([PERIOD] if format.request else []), *LINK]
     signals += [MISSED] if Quantity.SEQUENCE in known else []

@@ -35,15 +35,30 @@ def start(options: argparse.Namespace) -> None:
         if file
         else logging.StreamHandler(sys.stderr)
     )
-    formatter = logging.Formatter(
-        "%(asctime)s.%(msecs)03dZ %(levelname)-8s %(device)-8s %(message)s", "%Y-%m-%dT%H:%M:%S"
-    )
+    formatter = Lines("%(asctime)s.%(msecs)03dZ %(levelname)-8s %(device)-8s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     handler.addFilter(_name_device)
     logging.basicConfig(level=options.log_level, handlers=[handler], force=True)
     # caproto reports every client's every step at INFO, and its own batching as warnings.
     logging.getLogger("caproto").setLevel(max(logging.getLevelName(options.log_level), logging.ERROR))
+
+
+class Lines(logging.Formatter):
+    """Formats lines that nobody can forge: clients and boxes have a say in many, so control characters are escaped.
+
+    The further lines of a text that has several are indented.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging calls it so)
+        """Give the line without its traceback."""
+        text = super().formatMessage(record)
+        if text.isprintable():
+            return text
+        return "".join(each if each.isprintable() else _ESCAPES.get(each, repr(each)[1:-1]) for each in text)
+
+
+_ESCAPES = {"\n": "\n    ", "\t": "\t"}
 
 
 def _name_device(record: logging.LogRecord) -> bool:

@@ -436,9 +436,15 @@ def _text(signal: Signal, value: Any) -> str:
     return text
 
 
+def _float(value: Any) -> float:
+    if isinstance(value, str) and "_" in value:
+        raise ValueError("1_0 is a number to Python alone")
+    return float(value)
+
+
 def _number(signal: Signal, value: Any) -> float:
     try:
-        number = float(value)
+        number = _float(value)
     except (TypeError, ValueError, OverflowError):
         raise Refused(f"{value!r} is not a number") from None
     if not math.isfinite(number):
@@ -446,7 +452,7 @@ def _number(signal: Signal, value: Any) -> float:
     if signal.limits and not signal.limits[0] <= number <= signal.limits[1]:
         low, high = signal.limits
         unit = f" {signal.unit}" if signal.unit else ""
-        raise Refused(f"{number:g}{unit} is beyond the limits {low:g} .. {high:g}{unit}")
+        raise Refused(f"{number:.15g}{unit} is beyond the limits {low:.15g} .. {high:.15g}{unit}")
     if signal.kind is Kind.INT:
         if number != int(number) or not -(2**31) <= number < 2**31:
             raise Refused(f"{value!r} is not a whole number of 32 bits")
@@ -479,7 +485,7 @@ def _state(signal: Signal, value: Any) -> int:
     if isinstance(value, str) and value in signal.states:
         return signal.states.index(value)
     try:
-        number = float(value)
+        number = _float(value)
         state = int(number) if number.is_integer() else -1
     except (TypeError, ValueError, OverflowError):
         state = -1

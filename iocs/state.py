@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,13 +21,18 @@ class State:
     def __init__(self, directory: Path, name: str) -> None:
         self.path = directory / f"{name}.json"
         self._lock = _lock(directory, name)
+        self._writer = ThreadPoolExecutor(1, f"state of {name}")
+        self._writer.submit(int)  # its thread begins now: whoever begins one waits until it runs
+        self._written: Future[None] | None = None  # the last of what `save_later` has begun
 
     def load(self) -> dict[str, Any]:
-        """Give what was saved last, empty if nothing was.
+        """Give what was saved last, empty if nothing was; waits for what is being written.
 
         Raises:
             StateError: the file is damaged or of a newer version. Nothing is guessed, as latches may be in it.
         """
+        if self._written is not None:
+            self._written.exception()
         return _load(self.path)
 
     def save(self, data: dict[str, Any]) -> None:
@@ -35,7 +41,18 @@ class State:
         Raises:
             OSError: it could not be written; the old file is untouched.
         """
-        text = json.dumps({"format": FORMAT, "data": data}, indent=1, sort_keys=True) + "\n"
+        self._write(_text(data))
+
+    def save_later(self, data: dict[str, Any]) -> Future[None]:
+        """`save` as it is now, in a thread and in turn, for an event loop: a disk may take its time (fsync).
+
+        Returns:
+            Done when it is on the disk; its exception is an OSError, as of `save`.
+        """
+        self._written = self._writer.submit(self._write, _text(data))
+        return self._written
+
+    def _write(self, text: str) -> None:
         fresh = self.path.with_suffix(".json.new")
         with open(fresh, "w", encoding="utf-8") as file:
             file.write(text)
@@ -49,7 +66,8 @@ class State:
             os.close(directory)
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Write what is still to be written, and let go of the lock."""
+        self._writer.shutdown()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -82,6 +100,10 @@ def peek(directory: Path, name: str) -> dict[str, Any]:
         StateError: as `State.load`.
     """
     return _load(directory / f"{name}.json")
+
+
+def _text(data: dict[str, Any]) -> str:
+    return json.dumps({"format": FORMAT, "data": data}, indent=1, sort_keys=True) + "\n"
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Lab:
 
     def csv_files(self) -> list[Path]:
         """Give the CSV files, oldest first."""
-        return sorted(self.directory.glob("data/*.csv"))
+        return sorted(self.directory.glob("data/PMU_*.csv"))
 
     def rows(self) -> list[list[str]]:
         """Give the rows of all CSV files without their headers, oldest first."""

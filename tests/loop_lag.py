@@ -13,8 +13,9 @@ TICK = 0.005
 class LoopLag:
     """Within `async with`: watch the loop. `longest` is then the longest time (s) for which the loop alone stood still.
 
-    A thread ticks beside the loop. Where it stood still too, the machine was busy, and the loop is not to blame; nor is
-    it for the time that its own thread was ready to run and got no processor (Linux, schedstat of proc(5)).
+    To blame is what the loop's thread computed without a pause, and what it slept through. A thread ticks beside it:
+    where that stood still too, some thread held the interpreter and got no processor. Nor does the time count for which
+    the loop's own thread was ready to run and got none (Linux, schedstat of proc(5)).
     """
 
     def __init__(self):
@@ -22,6 +23,7 @@ class LoopLag:
         self._thread_ticks = []
         self._loop_ticks = []
         self._waited = []  # s for which the loop's thread had waited for a processor, at each of its ticks
+        self._computed = []  # s for which it had run
         self._ended = threading.Event()
 
     async def __aenter__(self):
@@ -37,16 +39,17 @@ class LoopLag:
         self._task.cancel()
         self._ended.set()
         self._thread.join()
-        waits = [after - before for before, after in pairwise(self._waited)]
-        for (earlier, later), waited in zip(pairwise(self._loop_ticks), waits, strict=True):
+        gaps = zip(pairwise(self._loop_ticks), _differences(self._waited), _differences(self._computed), strict=True)
+        for (earlier, later), waited, computed in gaps:
             ticks = self._thread_ticks[bisect(self._thread_ticks, earlier) : bisect(self._thread_ticks, later)]
             within = [earlier, *ticks, later]
             busy = sum(gap - 2 * TICK for a, b in pairwise(within) if (gap := b - a) > 2 * TICK)
-            self.longest = max(self.longest, later - earlier - max(busy, waited))
+            self.longest = max(self.longest, computed, later - earlier - busy - waited)
 
     def _note(self):
         self._loop_ticks.append(time.monotonic())
         self._waited.append(int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9)
+        self._computed.append(time.thread_time())
 
     def _tick_in_thread(self):
         while not self._ended.wait(TICK):
@@ -56,3 +59,7 @@ class LoopLag:
         while True:
             self._note()
             await asyncio.sleep(TICK)
+
+
+def _differences(values):
+    return [after - before for before, after in pairwise(values)]

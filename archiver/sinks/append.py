@@ -1,7 +1,7 @@
 """A file that only ever grows by whole lines, and the repair of one whose writer was killed."""
 
+import errno
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -35,6 +35,11 @@ class AppendFile:
             return cls(path, fd)
 
     @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self._fd).st_size
+
+    @property
     def empty(self) -> bool:
         """Whether nothing is in the file yet."""
         return os.fstat(self._fd).st_size == 0
@@ -50,25 +55,23 @@ class AppendFile:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def append(self, lines: bytes) -> int:
+    def append(self, lines: bytes) -> None:
         """Append whole lines by one write.
 
-        Returns:
-            How many bytes the file took. Where they are fewer than given (no room), they are whole lines too.
-
         Raises:
-            OSError: nothing was written.
+            OSError: the file does not take them all; nothing of them is in it.
         """
         if self._torn_after is not None:
-            self._cut(self._torn_after)
-        before = os.fstat(self._fd).st_size
-        taken = os.write(self._fd, lines)
-        if taken < len(lines):
-            taken = lines.rfind(b"\n", 0, taken) + 1
-            self._cut(before + taken)
-        return taken
+            self.cut(self._torn_after)
+        if self._torn_after is not None:
+            raise OSError(errno.EIO, "what a write has torn cannot be cut off", str(self.path))
+        before = self.size
+        if os.write(self._fd, lines) < len(lines):
+            self.cut(before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
-    def _cut(self, size: int) -> None:
+    def cut(self, size: int) -> None:
+        """Cut the file back to a size it had; where that fails, before the next append."""
         self._torn_after = size
         try:
             os.ftruncate(self._fd, size)
@@ -87,9 +90,15 @@ class AppendFile:
             sync_folder(self.path.parent)
             self._named = True
 
+    @property
+    def open(self) -> bool:
+        """Whether it can be appended to."""
+        return self._fd >= 0
+
     def abandon(self) -> None:
         """Close a file that is not in its place any more."""
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
     def close(self) -> None:
         """Sync and close; the descriptor is gone whatever happens.
@@ -100,7 +109,7 @@ class AppendFile:
         try:
             self.sync()
         finally:
-            os.close(self._fd)
+            self.abandon()
 
 
 def sync_folder(folder: Path) -> None:
@@ -114,21 +123,11 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """The end of a file after repair.
-
-    Attributes:
-        cut: bytes of a torn last line that were cut off.
-        last_line: the last whole line with its newline, empty where there is none.
-    """
-
-    cut: int
-    last_line: bytes
-
-
-def repair_tail(path: Path, longest_line: int = 1 << 20) -> Tail:
+def repair_tail(path: Path, longest_line: int = 1 << 20) -> int:
     """Cut a file after its last newline.
+
+    Returns:
+        How many bytes of a torn last line were cut off.
 
     Raises:
         OSError: it cannot be read or cut.
@@ -142,4 +141,4 @@ def repair_tail(path: Path, longest_line: int = 1 << 20) -> Tail:
         if whole < len(end):
             file.truncate(start + whole)
             os.fsync(file.fileno())
-        return Tail(len(end) - whole, end[end.rfind(b"\n", 0, max(whole - 1, 0)) + 1 : whole])
+        return len(end) - whole

@@ -1,296 +1,287 @@
-"""Rows into CSV files: one row a frame, a new file every so often, and nothing lost while the disk is away.
+"""Encoded batches into CSV files: a new file every so often, whole lines, and each line once whatever fails.
 
-Rows are held as finished lines until they are written. `add` is quick and never touches the disk; `write` may block,
-and may run in another thread than `add`. What cannot be written stays held, at most `HELD_BYTES` a row PV; beyond that
-the newest rows are refused and counted, so that what is held goes on without a hole from what is in the file.
+A write is carried out whole or not at all: where one of its files does not take its lines, the others are cut back.
+`mark` gives the size of each file; a run that follows a kill cuts them back to it, as all that came later is written
+again from the spool. Files of a run before are never appended to.
 """
 
 import errno
 import logging
+import os
 import re
-import threading
 import time
-from array import array
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from archiver.sinks.append import AppendFile, Tail, repair_tail
-from archiver.sinks.csv_text import SECOND, RowText, time_text
-from archiver.sinks.folder import Folder
-from iocs.config import CsvTable
-from iocs.signals import Row
+from archiver.batch import Batch
+from archiver.sinks.append import AppendFile, repair_tail
+from archiver.sinks.closed_files import OURS, ClosedFiles, Rules
+from archiver.sinks.csv_batch import SAMPLES, CsvEncoder, Section, sections
+from archiver.sinks.folder import Folder, FolderTaken
+from archiver.sinks.sink import WRITTEN, Encoded, Outcome, Verdict
+from iocs.archive_tables import CsvFilesTable, CsvTable
 
 log = logging.getLogger(__name__)
 
-HELD_BYTES = 64 << 20  # an hour and a half of 8 phasors at 50 frames/s
-SYNC_EVERY = 5.0  # s: with `write_every`, the most that a power cut can cost
+BEGINNING = re.compile(r"\d+(-\d+)?\.csv$")  # what follows the beginning of a name
+GOES_BY_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(slots=True)
-class _Part:
-    """The rows that belong in one file, with the file once it exists."""
+class _Current:
+    """The file that a stream's lines go to."""
 
-    text: RowText
-    period: int
-    times: "array[int]" = field(default_factory=lambda: array("q"))
-    lines: list[bytes] = field(default_factory=list)
-    file: AppendFile | None = None
+    section: Section  # the first one of it
+    file: AppendFile
+    size: int = 0  # when the write began
 
 
 class CsvFiles:
-    """The files of one row PV.
+    """The CSV store.
 
     Args:
-        name: the row PV, for the log.
-        folder: where the files lie.
-        prefix: beginning of their names; the UTC seconds of the first row and `.csv` follow.
-        settings: the rules for this row.
-        held_bytes: how much to hold while nothing can be written.
+        table: `[archive.csv]`.
+        on_new_file: called with the file made and nothing in it, so that `mark` can be kept before anything is.
 
     Attributes:
-        written: rows in files.
-        dropped: rows refused because too many were held.
-        repeated: rows that were already in the last file of the run before.
         fault: why nothing can be written at the moment, empty when all is well.
-        path: the file of the last write.
+        deleted: files that were deleted to make room, or for their age.
     """
 
-    def __init__(
-        self, name: str, folder: Folder, prefix: str, settings: CsvTable, held_bytes: int = HELD_BYTES
-    ) -> None:
-        self.name = name
-        self.written = 0
-        self.dropped = 0
-        self.repeated = 0
+    name = "csv"
+    most_bytes = 4 << 20
+
+    def __init__(self, table: CsvTable, on_new_file: Callable[[], None] = lambda: None) -> None:
         self.fault = ""
-        self.path: Path | None = None
-        self._folder = folder
-        self._prefix = prefix
-        self._settings = settings
-        self._period_ns = round(settings.new_file_every * SECOND)
-        self._held_bytes = held_bytes
-        self._bytes = 0
-        self._row: Row | None = None
-        self._text: RowText | None = None
-        self._parts: deque[_Part] = deque()
-        self._held = threading.Lock()  # guards what is held
-        self._writing = threading.Lock()  # one write at a time
-        self._recovered = False
-        self._last_line = b""  # of the run before, until the first row of this one
-        self._dropping: tuple[int, int] | None = None  # dropped before, time of the first one now
+        self.on_new_file = on_new_file
+        self._table = table
+        self._encoder = CsvEncoder(self._for_stream)
+        self._folders: dict[Path, Folder] = {}
+        self._prefixes: dict[tuple[Path, str], str] = {}  # the stream that has them
+        self._current: dict[str, _Current] = {}
+        self._closed = ClosedFiles(Rules(table.gzip, table.keep_days, table.keep_megabytes, table.keep_free_megabytes))
         self._fault_since = 0.0
-        self._next_sync = 0.0
+        self._before: dict[str, _Current] | None = None  # the files as they were when the write began, while it lasts
+        self._made: list[_Current] = []  # by the present write
 
     @property
-    def held(self) -> int:
-        """Rows that wait to be written."""
-        with self._held:
-            return sum(len(part.lines) for part in self._parts)
+    def deleted(self) -> int:
+        """Files that were deleted to make room, or for their age."""
+        return self._closed.deleted
 
-    # -- rows come in
+    # -- encoding
 
-    def add(self, row: Row, time_ns: int, values: Sequence[float]) -> bool:
-        """Take one row.
+    def encode(self, batch: Batch) -> Encoded:
+        """Give the batch as sections of lines (see csv_batch)."""
+        return self._encoder.encode(batch)
 
-        Args:
-            row: its columns; pass the same object as long as they are the same.
-            time_ns: when it was taken, ns since 1970, UTC.
-            values: a float for each column.
+    def split(self, data: bytes) -> list[Encoded]:
+        """Give it in one part: files never ask for less."""
+        return [Encoded(data, sum(section.count for section, _ in sections(data)))]
 
-        Returns:
-            Whether it was taken; otherwise it is counted in `dropped` or `repeated`.
+    def _for_stream(self, stream: str) -> CsvFilesTable:
+        return self._table if stream == SAMPLES else self._table.for_row(stream)
+
+    # -- the folders
+
+    def claim(self) -> None:
+        """Make and lock the folders of the table. One that cannot be used at the moment is made later.
 
         Raises:
-            ValueError: the row does not have a value for each column, or a time that can be written.
+            FolderTaken: another archiver writes to one of them.
         """
-        if self._text is None or row is not self._row:
-            rules = self._settings
-            self._text = RowText(row.signals, rules.time_format, rules.time_digits, rules.value_digits)
-            self._row = row
-        line = self._text.encode(time_ns, values)
-        if self._last_line:
-            repeat, self._last_line = line == self._last_line, b""
-            if repeat:
-                self.repeated += 1
-                return False
-        if self._bytes + len(line) > self._held_bytes:
-            self._drop(time_ns)
-            return False
-        if self._dropping:
-            self._end_drop(time_ns)
-        with self._held:
-            part = self._part_for(self._text, time_ns)
-            part.times.append(time_ns)
-            part.lines.append(line)
-            self._bytes += len(line)
-        return True
+        for path in {self._table.directory, *(row.directory for row in self._rows())}:
+            self._claim(path)
 
-    def _part_for(self, text: RowText, time_ns: int) -> _Part:
-        """Choose the file: a new one for new columns and for a new period.
+    def _rows(self) -> list[CsvFilesTable]:
+        return [self._table.for_row(name) for name in self._table.row]
 
-        A clock that steps back into the period before (a leap second) stays in its file; one that steps back further
-        gets a new file. None is ever opened again.
-        """
-        period = time_ns // self._period_ns
-        if self._parts:
-            last = self._parts[-1]
-            if last.period - 1 <= period <= last.period and last.text.same_columns(text):
-                return last
-        part = _Part(text, period)
-        self._parts.append(part)
-        return part
-
-    def _drop(self, time_ns: int) -> None:
-        if not self._dropping:
-            self._dropping = (self.dropped, time_ns)
+    def _claim(self, path: Path) -> Folder:
+        folder = self._folders.setdefault(path, Folder(path))
+        try:
+            folder.claim()
+        except FolderTaken:
+            raise
+        except OSError as error:
             log.error(
-                "%s: %d rows are held and no more fit in memory: new rows are lost from now on", self.name, self.held
+                "%s cannot be used: %s; what comes waits in the spool until it can", path, error.strerror or error
             )
-        self.dropped += 1
+        return folder
 
-    def _end_drop(self, time_ns: int) -> None:
-        if self._dropping:
-            before, since = self._dropping
-            self._dropping = None
-            span = f"{time_text(since, 'iso')} and {time_text(time_ns, 'iso')}"
-            log.warning("%s: %d rows between %s were lost; rows are kept again", self.name, self.dropped - before, span)
+    # -- a run before
 
-    # -- rows go out
-
-    def recover(self) -> bool:
-        """Repair the newest file of the run before: cut it to whole lines. Call it before the first `add`.
-
-        Returns:
-            False when the folder cannot be used at the moment; it is repaired before the first file is made.
-        """
-        with self._writing:
+    def resume(self, mark: dict[str, Any]) -> None:
+        """Cut the files of the run before back to what had been acknowledged. Call it once, before the first write."""
+        for name, size in mark.get("files", {}).items():
+            path = Path(name)
             try:
-                self._recover()
+                now = path.stat().st_size
+                if now > size:
+                    os.truncate(path, size)
+                    log.warning(
+                        "%s: cut back by %d bytes, which come again from the spool (the run before was killed)",
+                        path,
+                        now - size,
+                    )
+                elif now < size:
+                    log.error("%s: %d bytes are missing at its end", path, size - now)
+                if not size:
+                    path.unlink()
+            except FileNotFoundError:
+                continue
             except OSError as error:
-                self._fail(error)
-                return False
-            return True
+                log.error("%s cannot be cut back to %d bytes: %s", path, size, error.strerror)
+            if size:
+                self._closed.add(path)
+        for name in mark.get("closed", []):
+            self._closed.add(Path(name))
+        for folder in self._folders.values():
+            if folder.path.is_dir():
+                self._repair(folder.path, {Path(name) for name in mark.get("files", {})})
 
-    def _recover(self) -> None:
-        if self._recovered:
-            return
-        self._folder.claim()
-        name = re.compile(re.escape(self._prefix) + r"(\d+)(?:-(\d+))?\.csv")
-        found = [(path.stat().st_mtime_ns, path) for path in self._folder.path.iterdir() if name.fullmatch(path.name)]
-        for _, path in sorted(found)[-1:]:
-            tail = repair_tail(path)
-            self._last_line = tail.last_line
-            self._report(path, tail)
-        self._recovered = True
-
-    def _report(self, path: Path, tail: Tail) -> None:
-        if tail.cut:
-            log.warning("%s: cut a torn row of %d bytes off the end of %s", self.name, tail.cut, path)
-        if path.stat().st_size == 0:
-            path.unlink()
-            log.warning("%s: %s had no whole line and was removed", self.name, path)
-
-    def write(self, sync: bool = False) -> bool:
-        """Write all that is held.
-
-        Args:
-            sync: wait until the disk has it; otherwise that is done every `SYNC_EVERY` seconds.
-
-        Returns:
-            Whether nothing is left; otherwise `fault` says why, and it can be tried again.
-        """
-        with self._writing:
+    def _repair(self, folder: Path, marked: set[Path]) -> None:
+        """Cut the newest file of each beginning to whole lines, where no mark says how long it is."""
+        newest: dict[str, tuple[int, Path]] = {}
+        for path in folder.iterdir():
+            if path.suffix == ".csv" and OURS.fullmatch(path.name) and path.resolve() not in marked:
+                beginning = BEGINNING.sub("", path.name)
+                newest[beginning] = max(newest.get(beginning, (0, path)), (path.stat().st_mtime_ns, path))
+        for _, path in newest.values():
             try:
-                self._write_parts()
-                if sync or time.monotonic() >= self._next_sync:
-                    self._sync()
+                cut = repair_tail(path)
+                if cut:
+                    log.warning("cut a torn line of %d bytes off the end of %s", cut, path)
+                if not path.stat().st_size:
+                    path.unlink()
+                    log.warning("%s had no whole line and was removed", path)
             except OSError as error:
-                self._fail(error)
-                return False
-            self._heal()
-            return True
+                log.error("%s cannot be repaired: %s", path, error.strerror)
 
-    def _write_parts(self) -> None:
-        while self._parts:
-            part = self._parts[0]
-            self._write_part(part)
-            with self._held:
-                done = len(self._parts) > 1 and not part.lines
-                if done:
-                    self._parts.popleft()
-                elif not part.lines:
-                    return
-            if done and part.file:
-                part.file.close()
+    def mark(self) -> dict[str, Any]:
+        """Sync the files and give their sizes; within a write those at its beginning, with the files that it made."""
+        if self._before is None:
+            for current in self._current.values():
+                current.file.sync()
+                current.size = current.file.size
+        files = self._current.values() if self._before is None else [*self._before.values(), *self._made]
+        sizes = {str(current.file.path.resolve()): current.size for current in files}
+        return {"files": sizes, "closed": self._closed.names()}
 
-    def _write_part(self, part: _Part) -> None:
-        if part.file and not part.file.in_place():
-            log.warning("%s: %s is gone from its place; going on in a new file", self.name, part.file.path)
-            part.file, gone = None, part.file
-            gone.abandon()
-        with self._held:
-            count = len(part.lines)
-            lines = b"".join(part.lines)
-        if not count:
-            return
-        if part.file is None:
-            self._recover()
-            self._folder.claim()
-            stem = f"{self._prefix}{part.times[0] // SECOND}"
-            part.file = AppendFile.create(self._folder.path, stem, ".csv")
-            log.info("%s: new file %s", self.name, part.file.path)
-        self.path = part.file.path
-        head = part.text.header if part.file.empty else b""
-        data = head + lines
-        taken = part.file.append(data)
-        rows = count if taken == len(data) else max(0, data.count(b"\n", 0, taken) - bool(head))
-        with self._held:
-            self._bytes -= sum(len(line) for line in part.lines[:rows])
-            del part.lines[:rows], part.times[:rows]
-        self.written += rows
-        if taken < len(data):
-            raise OSError(errno.ENOSPC, f"only {rows} of {count} rows fitted", str(part.file.path))
+    def marked(self) -> None:
+        """Compress and delete what is closed: no mark speaks of it any more."""
+        open_files = {current.file.path.resolve() for current in self._current.values()}
+        self._closed.tend({*self._folders}, open_files)
 
-    def _sync(self) -> None:
-        if self._parts and self._parts[-1].file:
-            self._parts[-1].file.sync()
-        self._next_sync = time.monotonic() + SYNC_EVERY
+    # -- writing
 
-    def _fail(self, error: OSError) -> None:
+    def write(self, data: bytes) -> Outcome:
+        """Write whole sections; all of them, or none."""
+        before = self._before = dict(self._current)
+        for current in before.values():
+            current.size = current.file.size
+        try:
+            for section, lines in sections(data):
+                self._append(section, lines)
+        except OSError as error:
+            self._roll_back(before)
+            if error.errno in GOES_BY_ROOM and self._closed.make_room({*self._folders}, self._open_paths()):
+                return Outcome(Verdict.LATER, "room was made", wait=0.01)
+            return Outcome(Verdict.LATER, self._fail(error))
+        finally:
+            made, self._made, self._before = self._made, [], None
+        for old in (*before.values(), *made):
+            if not any(old is current for current in self._current.values()):
+                self._finish(old)
+        self._heal()
+        return WRITTEN
+
+    def _open_paths(self) -> set[Path]:
+        return {current.file.path.resolve() for current in self._current.values()}
+
+    def _append(self, section: Section, lines: bytes) -> None:
+        current = self._current.get(section.stream)
+        if current is not None and not current.file.in_place():
+            log.warning("%s is gone from its place; going on in a new file", current.file.path)
+            current.file.abandon()
+            current = None
+        if current is None or not self._fits(current, section, lines):
+            current = self._begin(section)
+        head = section.header if current.file.empty else b""
+        current.file.append(head + lines)
+
+    def _fits(self, current: _Current, section: Section, lines: bytes) -> bool:
+        if not current.section.same_file(section):
+            return False
+        most = self._for_stream(section.stream).new_file_megabytes
+        return most is None or current.file.empty or current.file.size + len(lines) <= most * 1e6
+
+    def _begin(self, section: Section) -> _Current:
+        rules = self._for_stream(section.stream)
+        folder = self._folders.setdefault(rules.directory, Folder(rules.directory))
+        folder.claim()
+        stem = f"{self._prefix(section.stream, rules)}{section.second}"
+        current = _Current(section, AppendFile.create(folder.path, stem, ".csv"))
+        self._current[section.stream] = current
+        self._made.append(current)
+        log.info("%s: new file %s", section.stream, current.file.path)
+        self.on_new_file()
+        return current
+
+    def _prefix(self, stream: str, rules: CsvFilesTable) -> str:
+        if stream == SAMPLES:
+            return "samples_"
+        prefix, longer = prefixes_of(stream, rules)
+        holder = self._prefixes.setdefault((rules.directory, prefix), stream)
+        if holder != stream:
+            log.warning("%s: files of %s begin with %r already; these begin with %r", stream, holder, prefix, longer)
+            prefix = longer
+        return prefix
+
+    def _roll_back(self, before: dict[str, _Current]) -> None:
+        for current in self._made:
+            current.file.abandon()
+            current.file.path.unlink(missing_ok=True)
+        self._current = {stream: current for stream, current in before.items() if current.file.open}
+        for current in self._current.values():
+            current.file.cut(current.size)
+
+    def _finish(self, old: _Current) -> None:
+        if old.file.open:
+            try:
+                old.file.close()
+            except OSError as error:
+                log.error("%s: the disk failed as it was closed: %s", old.file.path, error.strerror)
+            self._closed.add(old.file.path)
+
+    def _fail(self, error: OSError) -> str:
         """Say once what is wrong, and again when something else is."""
         reason = "no space left on the disk" if error.errno == errno.ENOSPC else error.strerror or str(error)
         if reason != self.fault:
-            where = error.filename or self._folder.path
-            text = "%s: cannot write to %s: %s; %d rows are held in memory and written when the way is free"
-            log.error(text, self.name, where, reason, self.held)
+            where = error.filename or self._table.directory
+            log.error("csv: cannot write to %s: %s; what comes waits in the spool until the way is free", where, reason)
         if not self.fault:
             self._fault_since = time.monotonic()
         self.fault = reason
+        return reason
 
     def _heal(self) -> None:
         if self.fault:
-            seconds = time.monotonic() - self._fault_since
-            log.warning("%s: writing again after %.0f s; the held rows are in %s", self.name, seconds, self.path)
+            log.warning("csv: writing again after %.0f s", time.monotonic() - self._fault_since)
             self.fault = ""
 
-    def close(self) -> bool:
-        """Write what is held, sync and close the file.
+    def close(self) -> None:
+        """Close the files and let others have the folders."""
+        for current in self._current.values():
+            self._finish(current)
+        self._current.clear()
+        for folder in self._folders.values():
+            folder.release()
 
-        Returns:
-            Whether all rows are in files.
-        """
-        done = self.write(sync=True)
-        with self._writing:
-            for part in self._parts:
-                if part.file:
-                    file, part.file = part.file, None
-                    try:
-                        file.close()
-                    except OSError as error:
-                        self._fail(error)
-                        done = False
-            if not done:
-                log.error("%s: %d rows could not be written and are lost with this process", self.name, self.held)
-        return done
+
+def prefixes_of(stream: str, rules: CsvFilesTable) -> tuple[str, str]:
+    """Give what the files of a row begin with, and what they do where another row's begin so already."""
+    default = stream.removesuffix(":ROW").replace(":", "_") + "_"
+    prefix = rules.name if rules.name is not None else default
+    return prefix, prefix + default

@@ -44,7 +44,7 @@ class Field:
         key: its JSON key, with dots into inner objects ("bme.t"); empty = the quantity's name.
         text: the field must read so (a line's mark).
         scale, offset: value = number * scale + offset, in the unit of the quantity (`UNITS`).
-        low, high: values beyond them the sensor cannot give; None = what a BME680 can (`RANGES`).
+        low, high: values beyond them are refused; None = what a BME680 can give (`RANGES`), and never more.
         decimals: exactly so many digits after the point; None = any.
         jump: a value further than this from the last one needs to be confirmed by a second one (for gas a factor);
             None = the usual (`plausible.JUMPS`).
@@ -108,9 +108,15 @@ class Format:
             raise ValueError(f"there is no field with one of {', '.join(MEASURED)}")
         if self.checksum not in ("", "crc16", "xor"):
             raise ValueError(f"the checksum {self.checksum!r} is not known; known: crc16, xor")
+        if "\n" in self.separator and not self.empty_line:
+            raise ValueError("a separator with an end of line needs empty_line = true: else each line is a frame")
         for each in self.fields:
-            if each.quantity is not None and not each.range[0] <= each.range[1]:
-                raise ValueError(f"{each.quantity}: its range {list(each.range)} is upside down")
+            if not self.separator and (each.quantity is None or each.text is not None):
+                raise ValueError("fields without a name, and text, are for separator; else fields stand by their names")
+            if each.key and not self.json:
+                raise ValueError(f"{each.quantity or 'a field'}: key = {each.key!r} is for json")
+            if each.quantity is not None:
+                _check_range(each.quantity, *each.range)
             if each.jump is not None and each.jump <= (each.quantity is Quantity.GAS):
                 raise ValueError(f"{each.quantity}: jump = {each.jump:g}; above 0, for gas a factor above 1")
             if each.scale == 0:
@@ -131,6 +137,18 @@ class Format:
     def quantities(self) -> tuple[Quantity, ...]:
         """What the lines tell."""
         return tuple(each.quantity for each in self.fields if each.quantity is not None)
+
+
+def _check_range(quantity: Quantity, low: float, high: float) -> None:
+    least, most = RANGES[quantity]
+    if not low <= high:
+        raise ValueError(f"{quantity}: its range {[low, high]} is upside down")
+    if low < least or high > most:
+        unit = UNITS[quantity]
+        raise ValueError(
+            f"{quantity}: its range {[low, high]} is beyond {least:g} .. {most:g} {unit}".rstrip()
+            + ", all that the sensor can give; it is meant after scale and offset"
+        )
 
 
 def picosec() -> Format:

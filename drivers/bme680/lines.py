@@ -77,6 +77,8 @@ class Lines:
         while (end := self._end.search(self._held, start)) is not None:
             frame = self._too_long + bytes(self._held[start : end.start()])
             start, self._too_long = end.end(), b""
+            if self._end is _EMPTY_LINE:
+                frame = frame.lstrip(b"\r\n")  # more than one empty line between two frames
             if frame:
                 found.append(self._checked(frame))
         del self._held[:start]

@@ -71,6 +71,7 @@ class Identity:
 
 
 _NUMBER = re.compile(r"[+-]?\d{1,15}(?:\.(?P<decimals>\d{1,15}))?(?:[eE][+-]?\d{1,3})?")
+_PADDED = re.compile(r"\+|-?0\d")  # a first digit that was changed to 0 shows so
 _NO_VALUE = re.compile(r"[+-]?(?:nan|inf|infinity|ovf|none|null)", re.IGNORECASE)
 _IDENTITY = re.compile(r"I,(?P<text>[^,]+,[^,]+),(?P<uptime>\d{1,10})")
 
@@ -86,8 +87,8 @@ def decode(format: Format, line: bytes) -> Message:
     byte more or less may have moved the fields.
     """
     text = line.decode("ascii")
-    if text in SAYINGS:
-        return SAYINGS[text]
+    if (trouble := saying(line)) is not None:
+        return trouble
     if format.checksum:
         body, _, told = text.rpartition("*")
         if not body:
@@ -103,6 +104,12 @@ def decode(format: Format, line: bytes) -> Message:
         return _reading(format, _texts(format, text))
     except _Refused as refused:
         return _refused(refused.reason, line, refused.why)
+
+
+def saying(frame: bytes) -> Trouble | None:
+    """Find a line of a frame in which a sketch tells of a trouble in words; None if there is none."""
+    lines = frame.decode("ascii", "replace").splitlines()
+    return next((SAYINGS[line] for line in lines if line in SAYINGS), None)
 
 
 def checksum(kind: str, text: str) -> str:
@@ -136,7 +143,7 @@ def _texts(format: Format, text: str) -> dict[Quantity, str]:
         return {quantity: match[quantity] or "" for quantity in format.quantities}
     texts = text.split(format.separator)
     if len(texts) != len(format.fields):
-        raise _Refused(Reason.FIELDS, f"{len(texts)} fields, not {len(format.fields)}")
+        raise _Refused(Reason.FIELDS, f"fields: {len(texts)}, not {len(format.fields)}")
     for each, given in zip(format.fields, texts, strict=True):
         if each.text is not None and given.strip() != each.text:
             raise _Refused(Reason.FORM, f"{given!r} where {each.text!r} must stand")
@@ -196,9 +203,12 @@ def _number(each: Field, text: str) -> float:
     match = _NUMBER.fullmatch(text, 0) if text.isascii() else None
     if match is None:
         raise _Refused(Reason.NUMBER, f"{each.quantity}: {text!r} is no number")
-    decimals = len(match["decimals"] or "")
-    if each.decimals is not None and (decimals != each.decimals or "e" in text.lower()):
-        raise _Refused(Reason.NUMBER, f"{each.quantity}: {text!r} has not exactly {each.decimals} decimals")
+    if each.decimals is not None:
+        decimals = len(match["decimals"] or "")
+        if decimals != each.decimals or "e" in text.lower():
+            raise _Refused(Reason.NUMBER, f"{each.quantity}: {text!r} has not exactly {each.decimals} decimals")
+        if _PADDED.match(text):
+            raise _Refused(Reason.NUMBER, f"{each.quantity}: {text!r} begins as no board writes a number")
     value = float(text) * each.scale + each.offset
     if not math.isfinite(value):
         raise _Refused(Reason.NUMBER, f"{each.quantity}: {text!r} is beyond all numbers")

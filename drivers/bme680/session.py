@@ -11,7 +11,7 @@ from enum import Enum
 from drivers.bme680.formats import Format
 from drivers.bme680.lines import Lines, Reason, Refusal
 from drivers.bme680.plausible import Judged, Plausibility
-from drivers.bme680.protocol import TROUBLES, Identity, Reading, Trouble, decode
+from drivers.bme680.protocol import TROUBLES, Identity, Reading, Trouble, decode, saying
 from drivers.errors import DeviceError, DriverError, LinkTimeout
 
 LINE_LIMIT = 256  # bytes
@@ -163,7 +163,7 @@ class Session:
         if self.failure is not None:
             return events
         if self._lines.unfinished and now >= self._heard_at + self._slowness:
-            events += self._discard()
+            events += self._give_up(now)
         if self._asked_at is not None and now >= self._asked_at + self._timeout:
             self.counts.timeouts += 1
             events += self._discard()
@@ -218,8 +218,8 @@ class Session:
         return refusal
 
     def _read(self, reading: Reading, line: bytes, now: float, time_ns: int) -> list[Event]:
-        restarted = self._note_uptime(reading.values.get("uptime"))
-        again = self._note_sequence(reading.values.get("sequence"), restarted)
+        self._note_uptime(reading.values.get("uptime"))
+        again = self._note_sequence(reading.values.get("sequence"))
         if again or (self._polls and self._asked_at is None):
             self._awake(now)
             why = "the same sequence number again" if again else "nobody asked for it"
@@ -277,6 +277,14 @@ class Session:
             self._why = self._answer = f"refused: {refusal}"
         return [refusal]
 
+    def _give_up(self, now: float) -> list[Event]:
+        """Give up an unfinished frame. After "Could not find ..." a sketch hangs, and no empty line ever comes."""
+        refusal = self._lines.discard()
+        if refusal is None:
+            return []
+        trouble = saying(refusal.line)
+        return self._refuse(refusal) if trouble is None else self._trouble(trouble, now)
+
     def _discard(self) -> list[Event]:
         refusal = self._lines.discard()
         return [] if refusal is None else self._refuse(refusal)
@@ -295,23 +303,21 @@ class Session:
         """When to ask; a shorter period that was set meanwhile counts at once."""
         return min(self._due, self._last_due + self.period) if self.phase is Phase.RUNNING else self._due
 
-    def _note_uptime(self, uptime: float | None) -> bool:
-        """Tell whether the board was reset since the last line that had an uptime."""
+    def _note_uptime(self, uptime: float | None) -> None:
+        """Count a reset of the board, which shows in a smaller uptime than the last; its lines are numbered anew."""
         if uptime is None:
-            return False
-        restarted = self.counts.uptime is not None and uptime < self.counts.uptime
-        self.counts.restarts += restarted
-        self.counts.uptime = uptime
-        if restarted:
+            return
+        if self.counts.uptime is not None and uptime < self.counts.uptime:
+            self.counts.restarts += 1
             self._sequence = None
-        return restarted
+        self.counts.uptime = uptime
 
-    def _note_sequence(self, number: float | None, restarted: bool) -> bool:
+    def _note_sequence(self, number: float | None) -> bool:
         """Count what is missing before a line; tell whether it has come already."""
         if number is None:
             return False
         last, self._sequence = self._sequence, int(number)
-        if last is None or restarted:
+        if last is None:
             return False
         self.counts.missed += max(0, (self._sequence - last) % 65536 - 1)
         return self._sequence == last

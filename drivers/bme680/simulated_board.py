@@ -252,10 +252,19 @@ class SimulatedBoard:
         known |= {each.name: self.sensor for each in fields(self.sensor) if each.name[0] != "_"}
         known |= dict.fromkeys(("boot", "conversion", "interval", "noise"), self)
         for key, value in changes.items():
-            if key in known and fits(getattr(known[key], key), value):
+            if key in known and fits(getattr(known[key], key), value) and _of_quantities(key, value):
                 setattr(known[key], key, value)
             elif key == "reset" and value is True:
                 self.reset()
             else:
                 names = ", ".join([*known, "reset"])
                 raise ValueError(f"{key}={value!r} is not known here, or not with that value; known: {names}")
+
+
+def _of_quantities(key: str, value: object) -> bool:
+    """Tell whether the keys and values of `say` and `spike` make sense; others have none."""
+    kinds = {"say": str, "spike": int | float}
+    return not isinstance(value, dict) or all(
+        each in ("temperature", "pressure", "humidity", "gas") and isinstance(said, kinds[key])
+        for each, said in value.items()
+    )

@@ -87,7 +87,12 @@ async def plug_in(port: PtyPort | TcpPort) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the simulator as a command; give the exit code."""
     logging.basicConfig(format="%(asctime)s %(levelname)s simulator: %(message)s", stream=sys.stderr)
-    options = arguments().parse_args(argv)
+    parser = arguments()
+    options = parser.parse_args(argv)
+    if not (options.speed > 0 and options.interval > 0 and options.boot >= 0 and options.age >= 0):
+        parser.error("--speed and --interval must be above 0, --boot and --age not below")
+    if not 0 <= options.port < 65536:
+        parser.error(f"--port {options.port} is not within 0..65535")
     try:
         asyncio.run(serve(options))
     except (OSError, ValueError) as error:

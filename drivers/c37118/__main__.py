@@ -65,9 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     decode.add_argument("--json", action="store_true", help="print one JSON object a file, one line each")
     options = parser.parse_args(argv)
+    taken = {path.resolve(): "the recording" for path in options.files}
     for name in ("csv", "npz"):
-        if getattr(options, name) in options.files:
-            parser.error(f"--{name} {getattr(options, name)} would overwrite the recording")
+        if path := getattr(options, name):
+            if what := taken.get(path.resolve()):
+                parser.error(f"--{name} {path} would overwrite {what}")
+            taken[path.resolve()] = f"the file of --{name}"
     table = Table(options.csv, options.time, options.time_digits, options.digits) if options.csv else None
     npz = NpzFile(options.npz) if options.npz else None
     try:
@@ -116,7 +119,7 @@ def _decode(files: Sequence[Path], table: Table | None, npz: NpzFile | None, as_
         for name, rows in sink.rows.items():
             print(f"{name if sink is table else f'{sink.path}: {name}'}: {rows} rows", file=sys.stderr)
         if not sink.rows:
-            print(f"{sink.path}: not written, no data frame could be decoded", file=sys.stderr)
+            print(f"{sink.path}: not written{'' if status else ', no data frame could be decoded'}", file=sys.stderr)
     return status
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from drivers.c37118.batch import Batch, array_type
 from drivers.c37118.frames import PmuConfiguration
+from drivers.c37118.table import named
 
 COPY = 1 << 20
 
@@ -90,12 +91,12 @@ class NpzFile:
         """
         for number, pmu in enumerate(batch.configuration.pmus):
             name = self._names.of(batch.configuration.idcode, pmu)
-            if name not in self._parts:
-                file = tempfile.TemporaryFile(dir=self.path.parent)
-                self._parts[name] = array_type(pmu), channels(pmu), file
-                self.rows[name] = 0
-            array = batch.array(number)
-            self._parts[name][2].write(array.tobytes())
+            with named(self.path):
+                if name not in self._parts:
+                    file = tempfile.TemporaryFile(dir=self.path.parent)
+                    self._parts[name] = array_type(pmu), channels(pmu), file
+                    self.rows[name] = 0
+                self._parts[name][2].write(batch.array(number).tobytes())
             self.rows[name] += len(batch)
 
     def close(self) -> None:

@@ -13,8 +13,10 @@ class Asking:
 
     Args:
         timeout: seconds for an answer.
-        tries: requests for a CFG-2 before it is given up.
+        tries: requests for a CFG-2 before it is given up; and for a CFG-3, of a PMU that has sent one before: that one
+            answer is lost must not change its names and scales.
         cfg3: whether to ask for a CFG-3 first.
+        has_cfg3: whether the PMU has sent one before.
 
     Attributes:
         cfg3: as given; turns False when the PMU has answered with a CFG-2 instead.
@@ -22,19 +24,20 @@ class Asking:
         at: when to ask (again); None = nothing is asked.
     """
 
-    def __init__(self, timeout: float, tries: int, cfg3: bool) -> None:
+    def __init__(self, timeout: float, tries: int, cfg3: bool, has_cfg3: bool = False) -> None:
         self.cfg3 = cfg3
         self.asked = 0
         self.at: float | None = None
         self._timeout = timeout
         self._tries = tries
-        self._asked3 = False  # a CFG-3 was requested since the last answer
+        self._has_cfg3 = has_cfg3
+        self._asked3 = 0  # requests for a CFG-3 since the last answer
 
     def begin(self, at: float) -> None:
         """Ask from `at` on, unless that is under way."""
         if self.at is None:
             self.at = at
-            self.asked, self._asked3 = 0, False
+            self.asked, self._asked3 = 0, 0
 
     @property
     def used_up(self) -> bool:
@@ -48,8 +51,8 @@ class Asking:
 
     def command(self, now: float) -> Command:
         """Give the request that is due, and set the deadline of its answer."""
-        if self.cfg3 and not self._asked3:
-            self._asked3 = True
+        if self.cfg3 and self._asked3 < (self._tries if self._has_cfg3 else 1):
+            self._asked3 += 1
             self.at = now + min(CFG3_TIMEOUT, self._timeout)
             return Command.SEND_CFG3
         self.asked += 1
@@ -65,8 +68,9 @@ class Asking:
         """Stop asking. `cfg2`: the answer is a CFG-2."""
         if cfg2 and self.asked:
             self.cfg3 = False
+        self._has_cfg3 = not cfg2
         self.stop()
 
     def stop(self) -> None:
         """Stop asking."""
-        self.asked, self._asked3, self.at = 0, False, None
+        self.asked, self._asked3, self.at = 0, 0, None

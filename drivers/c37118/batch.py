@@ -8,6 +8,7 @@ The values are those that `frames.decode` gives for each frame. Source: IEEE C37
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ class Batch:
     def frequency(self, pmu: int = 0) -> tuple[Floats, Floats]:
         """Give FREQ in Hz and ROCOF in Hz/s."""
         about = self.configuration.pmus[pmu]
-        freq, rocof = (self._raw[f"freq{pmu}"][:, index].astype("f8") for index in range(2))
+        freq, rocof = (_floats(self._raw[f"freq{pmu}"][:, index]) for index in range(2))
         if about.freq_float:
             return freq, rocof
         return (
@@ -123,7 +124,7 @@ class Batch:
     def analogs(self, pmu: int = 0) -> Floats:
         """Give the analog values, (frames, analogs): raw counts of the integer format where there is no CFG-3."""
         about = self.configuration.pmus[pmu]
-        values = self._raw[f"analogs{pmu}"].astype("f8")
+        values = _floats(self._raw[f"analogs{pmu}"])
         if not about.analogs_float:
             values[values == ABSENT] = np.nan
         scale = np.array([channel.scale for channel in about.analogs], "f8")
@@ -159,7 +160,7 @@ class Batch:
     def _pairs(self, pmu: int) -> tuple[Floats, Floats]:
         """Give the two numbers of each phasor as the wire has them: magnitude and angle, or real and imaginary part."""
         about = self.configuration.pmus[pmu]
-        first, second = (self._raw[f"phasors{pmu}"][name].astype("f8") for name in "ab")
+        first, second = (_floats(self._raw[f"phasors{pmu}"][name]) for name in "ab")
         if about.phasors_float:
             scale = np.array([channel.per_float for channel in about.phasors], "f8")
             if (scale != 1).any():
@@ -198,6 +199,11 @@ class Batch:
         result = np.empty(re.shape, "c16")  # re + 1j * im would turn a NaN in one part into two
         result.real, result.imag = re, im
         return result
+
+
+def _floats(numbers: NDArray[Any]) -> Floats:
+    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN as any other
+        return numbers.astype("f8")
 
 
 def _wire_type(configuration: Configuration, size: int) -> np.dtype:

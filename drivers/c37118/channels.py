@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
+from typing import Literal
 
 from drivers.c37118.envelope import HEAD_SIZE, FrameType, TimeQuality
 
@@ -35,6 +36,9 @@ class PhasorChannel:
         return 0.0
 
 
+AnunitRule = Literal["raw", "factor", "factor_1e-5"]
+
+
 @dataclass(frozen=True, slots=True)
 class AnalogChannel:
     """One analog value. `kind`: 0 point on wave, 1 rms, 2 peak, 65-255 user; `factor`: signed, user-defined scaling."""
@@ -42,6 +46,14 @@ class AnalogChannel:
     name: str
     kind: int
     factor: int
+
+    def per_count(self, rule: AnunitRule) -> tuple[int, int]:
+        """What a count of the integer format stands for, as numerator and denominator.
+
+        The standard leaves it to the user, and the peers disagree: the count as it is ("raw"), times the factor, or
+        times the factor in 10^-5 ("factor_1e-5", as with PHUNIT).
+        """
+        return {"raw": (1, 1), "factor": (self.factor, 1), "factor_1e-5": (self.factor, 100_000)}[rule]
 
     @property
     def scale(self) -> float:

@@ -49,7 +49,8 @@ class Client:
 
     What it writes to the PMU, and nothing else ever (C37.118.2-2011, table 15):
         at each connection: command 1 (data off), 6 (send CFG-3) and, where no CFG-3 comes within a second, 1 and 5
-        (send CFG-2), and when a configuration came 2 (data on), before it 3 (send header) if that is wanted;
+        (send CFG-2; before it 1 and 6 again for a PMU that has sent a CFG-3 before), and when a configuration came 2
+        (data on), before it 3 (send header) if that is wanted;
         when the configuration has changed or is announced to (STAT bit 10): 6 or 5; without an answer 1 and 5, then 2;
         on leaving: 1;
         nothing at all where `asks` is False; and what `extended` is given.

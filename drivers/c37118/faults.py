@@ -3,6 +3,8 @@
 import random
 from dataclasses import dataclass, field
 
+from drivers.c37118.envelope import FrameType
+
 
 @dataclass
 class Faults:
@@ -47,7 +49,12 @@ class Faults:
     _random: random.Random = field(default_factory=lambda: random.Random(37118), repr=False)
 
     def frames(self, frame: bytes) -> list[bytes]:
-        """Give what leaves in place of one data frame: nothing, the frame, or several pieces, each a whole."""
+        """Give what leaves in place of one data frame: nothing, the frame, or several pieces, each a whole.
+
+        A configuration that is sent in between leaves as it is, and is not counted.
+        """
+        if frame[1] >> 4 != FrameType.DATA:
+            return [frame]
         if self.gap > 0:
             self.gap -= 1
             return []

@@ -5,7 +5,7 @@ ties it to a link. Sources: C37.118.2-2011, clauses 6.2 (time), 6.3 (STAT), 6.5 
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from datetime import UTC, datetime
 
 from drivers.c37118 import frames
@@ -82,7 +82,7 @@ class Session:
         ahead: float = float("inf"),
     ) -> None:
         self.idcode = idcode
-        self.asking = Asking(answer_timeout, tries, cfg3)
+        self.asking = Asking(answer_timeout, tries, cfg3, known is not None and known.type is FrameType.CFG3)
         self.configuration: Configuration | None = None
         self.configuration_frame = b""
         self.commands: list[Command] = []
@@ -105,6 +105,8 @@ class Session:
         self._foreign: bytes | None = b""  # how the connection began, until a frame has come
         self._strangers: set[int] = set()
         self._trouble = ""  # what was wrong with the last frame that was of no use
+        self._told: set[int] = set()  # types of frames of which a dropped one was told
+        self._by_size = False  # a configuration is awaited because a frame has another size than by the one in use
         self._data_on = False
         self._not_before = 0.0  # an answer that changed nothing is not asked for again at once
         self._data_until: float | None = None  # without data until then: lost
@@ -192,11 +194,16 @@ class Session:
             self._counts.skipped_bytes += stream.skipped_bytes
             self._open_bytes -= stream.skipped_bytes
             stream.bad_crc = stream.skipped_bytes = 0
+            newer, stream.newer = stream.newer, Counter()
+            self._open_bytes -= newer.total()
+            if self.idcode in newer:  # that of another one, on a port that streams share, is nothing to us
+                raise ProtocolError(
+                    "the PMU speaks the 2024 edition of C37.118, unsupported: set it to C37.118.2-2011 or C37.118-2005"
+                )
+            self._strangers.update(newer)
+            self._counts.strangers += stream.unsupported
+            stream.unsupported = 0
         self.whole = self._open_bytes <= 0
-        if self._stream.unsupported or self._datagrams.unsupported:
-            raise ProtocolError(
-                "the PMU speaks the 2024 edition of C37.118, unsupported: set it to C37.118.2-2011 or C37.118-2005"
-            )
         return events
 
     @property
@@ -227,6 +234,10 @@ class Session:
             self._begin_unasked(frame, now, events)
         if self.configuration is None and self._waiting is None:
             return  # between request and answer
+        if self._waiting and self._by_size and self.configuration:
+            if len(frame) == frames.expected_size(self.configuration):  # nothing has changed but that one frame
+                self._counts.undecodable += len(self._waiting) - 1  # the first one is counted as stale
+                self._waiting, self._by_size = None, False
         if self._waiting is not None or self.configuration is None:
             self._keep(frame, arrival_ns, datagram)
             if not self._asks:
@@ -246,7 +257,7 @@ class Session:
             self._changeover(frame, arrival_ns, now, events, datagram)
             return
         except ProtocolError as error:
-            self._undecodable(error)
+            self._undecodable(frame, error)
             return
         if self._announced and not announced:
             self._changeover(frame, arrival_ns, now, events, datagram)
@@ -290,13 +301,15 @@ class Session:
         elif following is not None:
             self._activate(following, now, events)
         else:
+            known = self.configuration
+            self._by_size = known is not None and len(frame) != frames.expected_size(known)
             events.append(Awaiting(f"the layout of stream {self.idcode} has changed; its configuration is awaited"))
 
     def _configured(self, frame: bytes, now: float, events: list[Told]) -> None:
         try:
             configuration = self._configuration(frame, now)
         except ProtocolError as error:
-            self._undecodable(error)
+            self._undecodable(frame, error)
             return
         if configuration is None:
             return
@@ -343,6 +356,7 @@ class Session:
 
     def _activate(self, configuration: Configuration, now: float, events: list[Told]) -> None:
         """Use `configuration` from here on, first for the frames that waited for it."""
+        self._by_size = False
         first = self.configuration is None
         changed = not same_layout(configuration, self._known)
         self._previous = self._known if first else None
@@ -355,7 +369,7 @@ class Session:
             try:
                 message = _data_frame(frame, configuration)
             except ProtocolError as error:
-                self._undecodable(error)
+                self._undecodable(frame, error)
                 continue
             self._announced = any(pmu.stat & CONFIGURATION_CHANGE for pmu in message.pmus)
             self._hand_out(message, arrival_ns, now, events, datagram)
@@ -396,9 +410,10 @@ class Session:
                 self._waiting.popleft()
                 self._counts.undecodable += 1
 
-    def _undecodable(self, error: ProtocolError) -> None:
-        if str(error) != self._trouble:
-            log.warning("frame dropped: %s", error)
+    def _undecodable(self, frame: bytes, error: ProtocolError) -> None:
+        if frame[1] not in self._told:
+            self._told.add(frame[1])
+            log.warning("frame dropped: %s (further ones of its type are counted)", error)
         self._counts.undecodable += 1
         self._trouble = str(error)
 

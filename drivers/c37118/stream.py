@@ -11,6 +11,7 @@ inside good data from being taken for a frame, waits no longer than a real frame
 """
 
 from binascii import crc_hqx
+from collections import Counter
 from heapq import heapify, heappop, heappush
 
 from drivers.c37118.envelope import CRC_START, MIN_SIZE, SYNC, FrameType
@@ -35,12 +36,14 @@ class Stream:
         bad_crc: heads whose frame did not prove itself, those that overlap counted once.
         skipped_bytes: bytes that belong to no good frame, as far as they are given up.
         unsupported: good frames of the 2024 edition; they are taken out and not handed out.
+        newer: their bytes, by IDCODE.
     """
 
     def __init__(self) -> None:
         self.bad_crc = 0
         self.skipped_bytes = 0
         self.unsupported = 0
+        self.newer: Counter[int] = Counter()
         self._data = b""  # received, neither handed out nor given up; all positions count from its begin
         self._in_step = True  # a frame is due at 0, nothing behind it has been looked at
         self._sizes: dict[bytes, int] = {}  # proven heads of data frames -> size
@@ -89,6 +92,7 @@ class Stream:
             kind = data[start + 1]
             if kind in _NEWER:
                 self.unsupported += 1
+                self.newer[int.from_bytes(data[start + 4 : start + 6])] += end - start
             else:
                 frames.append(data[start:end])
             if kind in _DATA:

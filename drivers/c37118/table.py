@@ -10,6 +10,8 @@ words `DIG1` ... Times and values are written as the archive writes them (`drive
 import csv
 import io
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,6 +50,16 @@ def values(batch: Batch, pmu: int) -> NDArray[np.float64]:
     phasors = np.stack((magnitude, np.degrees(angle)), axis=2).reshape(len(batch), -1)
     first = (batch.stat(pmu), batch.tq, *batch.frequency(pmu))
     return np.column_stack((*first, phasors, batch.analogs(pmu), batch.digitals(pmu))).astype("f8", copy=False)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Let an error of the disk say which file it is of: the kernel knows that only where one is opened."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 class Table:
@@ -89,13 +101,15 @@ class Table:
             ]
             lines = Lines(whole, *self._rules)
             constant = _csv((batch.configuration.idcode, pmu.idcode, pmu.station)).rstrip("\n") + ","
-            file.write(lines.lines(batch.time_ns, values(batch, number), constant).encode())
+            with named(path):
+                file.write(lines.lines(batch.time_ns, values(batch, number), constant).encode())
             self.rows[path] += len(batch)
 
     def close(self) -> None:
         """Close the files."""
-        for _, file in self._files.values():
-            file.close()
+        for path, file in self._files.values():
+            with named(path):
+                file.close()
 
     def _file(self, stream: int, pmu: PmuConfiguration, titles: tuple[str, ...]) -> tuple[Path, BinaryIO]:
         key = (stream, pmu.idcode, pmu.station, titles)

@@ -206,20 +206,31 @@ class Client:
                 await self._new_range(unit)
             return shown
 
-    async def on(self, board: int, channel: int, priority: Priority = Priority.PUT) -> int:
+    def offs(self, board: int, channel: int) -> int:
+        """Count how often a channel was told to switch off, alone or with all others."""
+        return self._offs.get((board, channel), 0) + self._offs.get((board, None), 0)
+
+    async def on(self, board: int, channel: int, priority: Priority = Priority.PUT, *, offs: int | None = None) -> int:
         """Switch one channel on; give its STAT, in which ON is set. ON is sent once and never again.
 
         An `off` for this channel that comes while this waits for its turn wins: nothing is sent.
+
+        Args:
+            board: as everywhere.
+            channel: counted from 0.
+            priority: its urgency.
+            offs: what `offs` gave when ON was decided on, where something was asked of the unit since; an `off` that
+                came in between wins too.
 
         Raises:
             As `set`.
         """
         unit = self._unit(board)
         check_channel(self._where(board, channel), unit, channel)
-        offs = self._off_count(board, channel)
+        known = self.offs(board, channel) if offs is None else offs
 
         def still() -> None:
-            if self._off_count(board, channel) != offs:
+            if self.offs(board, channel) != known:
                 raise NotSent(f"{self._where(board, channel)}: ON was overtaken by an OFF; nothing was sent")
 
         async with self._setting:
@@ -392,9 +403,6 @@ class Client:
     def _lose(self, board: int) -> None:
         self.units.pop(board, None)
         self.line.identities.pop(board, None)
-
-    def _off_count(self, board: int, channel: int) -> int:
-        return self._offs.get((board, channel), 0) + self._offs.get((board, None), 0)
 
     def _parameter(self, par: str) -> Parameter:
         if par not in N1470:

@@ -189,4 +189,4 @@ def written(value: float, digits: int) -> str:
     """
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{value:g} cannot be sent: values are magnitudes, 0 or above; the sign is that of POL")
-    return f"{value:.{digits}f}"
+    return f"{value + 0.0:.{digits}f}"  # -0.0 is 0 too, and is not written with a sign

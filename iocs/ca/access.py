@@ -15,6 +15,7 @@ from iocs.signals import Level, Signal
 
 LOOPBACK = IPv4Network("127.0.0.0/8")
 EVERYBODY_ELSE = "*"  # in place of a user name: all names that have no rule
+REMEMBERED = 4096  # addresses, and addresses with user names, of which it is kept what they are and may
 
 
 class Standing(IntEnum):
@@ -60,8 +61,9 @@ class Access:
     """
 
     def __init__(self, is_own: Callable[[str], bool] = lambda address: False) -> None:
-        """`is_own` tells whether an address belongs to this host (besides 127.0.0.0/8)."""
+        """`is_own` tells whether an address belongs to this host (besides 127.0.0.0/8), or raises OSError."""
         self._is_own = is_own
+        self._own: dict[str, bool] = {}  # kept: without a free descriptor it cannot be seen, and rights still count
         self.replace((), {})
 
     def replace(self, rules: Iterable[Rule], users: Mapping[str, Standing]) -> None:
@@ -70,7 +72,7 @@ class Access:
         granted = {LOOPBACK: Standing.EXPERT, **{rule.network: rule.standing for rule in rules}}
         self._granted = dict(sorted(granted.items(), key=lambda item: item[0].prefixlen, reverse=True))
         self._users = dict(users)
-        self.standing = lru_cache(maxsize=4096)(self._standing)
+        self.standing = lru_cache(maxsize=REMEMBERED)(self._standing)
         words = [f"{rule.text} {rule.standing.name.lower()}" for rule in rules]
         if not any(rule.network == LOOPBACK for rule in rules):
             words.insert(0, "this host expert")
@@ -83,9 +85,20 @@ class Access:
         return _RIGHTS[standing, signal.writable and standing >= NEEDED[signal.level]]
 
     def admits(self, address: str) -> bool:
-        """Tell whether an address may connect at all. Asked for every connection, as addresses move between hosts."""
+        """Tell whether an address may connect at all. Asked for every connection, as addresses move between hosts.
+
+        Raises:
+            OSError: it cannot be seen now whose address it is, and never was.
+        """
+        known = self._own.pop(address, None)
         self.standing.cache_clear()
-        return self.standing(address, None) > Standing.NONE
+        try:
+            return self.standing(address, None) > Standing.NONE
+        except OSError:
+            if known is None:
+                raise
+            self._own[address] = known
+            return self.standing(address, None) > Standing.NONE
 
     def _standing(self, address: str, user: str | None) -> Standing:
         try:
@@ -100,9 +113,16 @@ class Access:
         """Give what the longest network holding the address grants; this host's other addresses count as loopback."""
         if (exact := self._granted.get(IPv4Network(address))) is not None:
             return exact
-        if address not in LOOPBACK and self._is_own(str(address)):
+        if address not in LOOPBACK and self._belongs(str(address)):
             return self._at(IPv4Address("127.0.0.1"))
         return next((standing for network, standing in self._granted.items() if address in network), Standing.NONE)
+
+    def _belongs(self, address: str) -> bool:
+        if address not in self._own:
+            if len(self._own) >= REMEMBERED:
+                self._own.clear()
+            self._own[address] = self._is_own(address)
+        return self._own[address]
 
 
 _RIGHTS = {

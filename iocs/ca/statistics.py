@@ -69,7 +69,10 @@ SIGNALS = (
     readback("DROPPED", precision=0, group=CLIENTS, doc="Updates dropped for slow clients, newer ones following"),
     readback("CLOSED", precision=0, group=CLIENTS, doc="Connections closed because the client broke the protocol"),
     readback(
-        "TURNED_AWAY", precision=0, group=CLIENTS, doc="Connections and subscriptions over a limit or not allowed"
+        "TURNED_AWAY",
+        precision=0,
+        group=CLIENTS,
+        doc="Connections, channels and subscriptions over a limit or not allowed",
     ),
     readback("SLOWEST", type=str, group=CLIENTS, doc="Slowest client: who, events waiting and dropped; empty if none"),
     readback("CLIENTS", type=Kind.TEXT, group=CLIENTS, doc="All clients (JSON)"),

@@ -149,13 +149,15 @@ class HV(Device):
             while not posted:
                 if not self.online:  # it was silent and answers again
                     self._unread.update(self._supply.units)
-                anew = board in self._unread
+                anew, stale = board in self._unread, self._stale_flags()
                 read = await self._polls.outputs(board, everything=anew)
                 if isinstance(read, Bad):
                     self._board_lost(board, read.reason)
                     break
                 for channel in read.tripped:
                     self._tripped(channel)
+                if self._stale_flags() != stale:
+                    self._remember()  # a trip that comes while nobody looks is a new one
                 posted = anew or self.online  # else it was lost while this was read: everything again
                 if posted:
                     self._unread.discard(board)
@@ -327,6 +329,9 @@ class HV(Device):
 
     def _note(self, name: str, value: Any, old: Any, by: str, reason: str) -> None:
         self.note_unasked(name, value, by, reason, old=old)
+
+    def _stale_flags(self) -> list[ChannelState]:
+        return [channel for channel in self._channels.values() if channel.latch.stale_flag]
 
     def _remember(self) -> None:
         self.memory["interlocks"] = self._interlocks.plain()

@@ -149,6 +149,11 @@ def check_number(channel: Channel, name: str, value: float) -> float:
             )
     if name == "MAXV" and told < channel.number("VSET"):
         raise Refused(f"MAXV = {value:g} V would be below VSET = {channel.number('VSET'):g} V; lower VSET first")
+    if name == "MAXV" and channel.number("VSET") > channel.number("MAXV"):
+        raise Refused(
+            f"VSET = {channel.number('VSET'):g} V is above MAXV = {channel.number('MAXV'):g} V, which holds the "
+            "output; raising MAXV would raise it past every other limit; lower VSET first"
+        )
     return told
 
 

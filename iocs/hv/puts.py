@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from drivers.caen_hv.client import Client, ErrorReply, Priority
+from drivers.caen_hv.client import Client, ErrorReply, NotConfirmed, Priority
 from drivers.errors import DeviceError, DriverError
 from iocs.hv.channel import STATES, ChannelState
 from iocs.hv.limits import check_number, check_on
@@ -20,7 +20,7 @@ from iocs.signals import Bad, Refused
 NEEDED = {  # what is read before a put of it
     "VSET": ("VSET", "MAXV", "POL"),
     "ISET": ("ISET",),
-    "MAXV": ("VSET",),
+    "MAXV": ("VSET", "MAXV"),
     "ON": ("VSET", "ISET", "MAXV", "POL"),
 }
 
@@ -72,19 +72,24 @@ class Puts:
         return STATES[name].index(shown)
 
     async def on(self, board: int, number: int) -> int:
-        """Switch a channel on; one that is on is not told again.
+        """Switch a channel on; one that is on is not told again. An OFF that comes while this asks and checks wins.
 
         Raises:
             Refused, DriverError: as `number`.
         """
-        channel = self._channels[board, number]
+        channel, offs = self._channels[board, number], self._supply.offs(board, number)
         await self._freshen(board, "ON")
         stat = (await self._supply.read(board, "STAT", Priority.PUT))[number]
         channel.stat = int(stat)
         if channel.stat & BIT["ON"] and not channel.stat & BIT["RDW"] and not channel.known.tripped:
             return self._switched(channel, "On")
         check_on(channel.known)
-        await self._supply.on(board, number)
+        try:
+            await self._supply.on(board, number, offs=offs)
+        except NotConfirmed:
+            channel.latch.told_on()  # it may have tripped before it was seen to be on
+            raise
+        channel.latch.told_on()
         return self._switched(channel, "On")
 
     async def off(self, board: int, number: int) -> int:

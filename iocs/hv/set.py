@@ -29,6 +29,10 @@ class Stop(Exception):
         self.code = code
 
 
+class Unknown(Stop):
+    """The supply's readings cannot be taken at their word at present."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One put: PV, value, and how people read it before and after."""
@@ -90,8 +94,18 @@ def _channel(site: config.Site, options: argparse.Namespace) -> tuple[str, str]:
 async def _set(prefix: str, channel: str, options: argparse.Namespace) -> None:
     async with Client() as client:
         pv = _Pvs(client, prefix, channel)
-        await pv.check_channel(options.channel)
-        now = {name: await pv.good(name) for name in ("VMON", "IMON", "VSET_RBV", "ISET_RBV", "ON_RBV")}
+        try:
+            await pv.check_channel(options.channel)
+            now = {name: await pv.good(name) for name in ("VMON", "IMON", "VSET_RBV", "ISET_RBV", "ON_RBV")}
+        except Unknown as unknown:
+            if options.switch != "Off":
+                raise Stop(f"{unknown}; nothing was sent") from None
+            print(f"{unknown}; it is told to switch off all the same")
+            await client.put(f"{prefix}{channel}ON", "Off", CONFIRMED)
+            print("ON -> Off; the unit has confirmed it")
+            if options.volts is not None or options.microamperes is not None or options.wait:
+                raise Stop("that alone was done: the rest of what was asked needs the readings") from None
+            return
         status = await pv.read("STATUS.VAL$")
         print(f"{prefix}{channel[:-1]}: VMON {now['VMON']:.1f} V, IMON {now['IMON']:.3f} uA, {status.value}")
         steps = _steps(now, options)
@@ -167,7 +181,7 @@ class _Pvs:
         """
         reading = await self.read(name)
         if reading.severity is Severity.INVALID:
-            raise Stop(f"{self._prefix}{self._channel}{name} is not known at present; is the supply online?")
+            raise Unknown(f"{self._prefix}{self._channel}{name} is not known at present; is the supply online?")
         return float(reading.value)
 
     async def check_channel(self, number: int) -> None:
@@ -177,6 +191,6 @@ class _Pvs:
         except TimeoutError as error:
             raise Stop(f"{error}; is its IOC running (python -m iocs run)?") from None
         if count.severity is Severity.INVALID:
-            raise Stop(f"{self._prefix}NCH is not known: the supply does not answer; nothing was sent")
+            raise Unknown(f"{self._prefix}NCH is not known: the supply does not answer")
         if not 0 <= number < count.value:
             raise Stop(f"there is no channel {number}: the unit has channels 0 to {int(count.value) - 1}", 2)

@@ -197,6 +197,11 @@ class HvSettings(DeviceSettings):
         return self
 
     @property
+    def sole_link(self) -> str:
+        """The unit has one session, a serial line one owner."""
+        return self.link.partition("?")[0]
+
+    @property
     def all_limits(self) -> dict[str, tuple[float, float]]:
         """`limits`, and those of the channels' tables: the longer name wins over that of all channels."""
         own = {

@@ -100,6 +100,10 @@ class TripLatch:
         self._on_again = False
         self._collapses = 0
 
+    def told_on(self) -> None:
+        """The unit was told to switch on: a flag that stands while the channel is off is a new trip from now on."""
+        self._on_again = True
+
     def interrupted(self) -> None:
         """The unit was away: readings before and after are not in a row."""
         self._collapses = 0

@@ -41,7 +41,7 @@ class PMU(Device):
         link = [*LINK, HEADER] if settings.header else [*LINK]
         if shape is None:
             return [*STREAM, *STATUS, *link]
-        own = stations(_configuration(shape), settings.angle)
+        own = stations(_configuration(shape), settings.angle, settings.anunit)
         return [*(signal for station in own for signal in station.signals), *link]
 
     @staticmethod
@@ -82,7 +82,7 @@ class PMU(Device):
         settings, configuration = self.settings, _configuration(self.shape) if self.shape else None
         record = Recorder(settings.record) if settings.record else None
         client = _client(settings, configuration, record=record, backoff=self.backoff, counts=self._counts)
-        self._stations: Sequence[Station] = stations(configuration, settings.angle) if configuration else ()
+        self._stations: Sequence[Station] = self._stations_of(configuration) if configuration else ()
         self._scalars_at = 0
         self._shown: tuple[int, ...] = ()
         self._header: str | None = None
@@ -114,11 +114,14 @@ class PMU(Device):
         return self.settings.lost_after or max(3 * getattr(self, "_period", 1.0), 2.0) + 0.5
 
     def _configure(self, configuration: Configuration) -> None:
-        self._stations = stations(configuration, self.settings.angle)
+        self._stations = self._stations_of(configuration)
         self._period = configuration.period
         self._shown = ()
         self.identify(_words(configuration))
         self.reshape(shape_of(configuration))
+
+    def _stations_of(self, configuration: Configuration) -> Sequence[Station]:
+        return stations(configuration, self.settings.angle, self.settings.anunit)
 
     def _take(self, frame: DataFrame, arrival_ns: int) -> None:
         """Post a frame: all of it as rows, and as single values as often as `scalar_rate` allows or status asks."""

@@ -4,9 +4,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from drivers.c37118.channels import AnunitRule
 from drivers.c37118.transport import COMMAND_PORT, DATA_PORT, comes_by_itself
 from drivers.link import Address, parse_address
-from iocs.config import DeviceSettings, SitePath
+from iocs.config import DeviceSettings, SignalName, SitePath
 from iocs.pmu.quality import INVALID_WHEN, MINOR_WHEN, Condition
 
 
@@ -38,6 +39,11 @@ class PmuSettings(DeviceSettings):
     angle: Literal["deg", "rad"] = Field("deg", description="Unit of the phasors' angles.")
     invalid_when: tuple[Condition, ...] = Field(INVALID_WHEN, description="What makes the values of a frame INVALID.")
     minor_when: tuple[Condition, ...] = Field(MINOR_WHEN, description="What makes the values of a frame MINOR.")
+    anunit: dict[SignalName, AnunitRule] = Field(
+        {},
+        description='anunit.MW = "factor": integer analogs times the factor of ANUNIT; "factor_1e-5": 10^-5 of that;'
+        ' "raw" (default): counts. A bare signal name means that of every station.',
+    )
     max_time_error: float | None = Field(
         None, gt=0, description="s; values whose time may be wrong by more are MINOR (MSG_TQ and PMU_TQ)."
     )
@@ -49,6 +55,11 @@ class PmuSettings(DeviceSettings):
     )
     scalar_rate: float = Field(10.0, gt=0, description="Most updates a second of the single PVs; ROW has every frame.")
     record: SitePath | None = Field(None, description="Keep the raw stream in this file (and FILE.1), 100 MB each.")
+
+    @property
+    def signal_names(self) -> set[str]:
+        """The signals that the table says something of."""
+        return {*super().signal_names, *self.anunit}
 
     @field_validator("link")
     @classmethod

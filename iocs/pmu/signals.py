@@ -5,21 +5,26 @@ has a row of its own: `NORTH:FREQ`, `NORTH:VA:MAG`, `NORTH:ROW`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
+from drivers.c37118.channels import AnunitRule
 from drivers.c37118.frames import (
+    AnalogChannel,
     Configuration,
     Installation,
     PhasorChannel,
     PmuConfiguration,
     PmuData,
+    ScaledAnalog,
     ScaledPhasor,
     Stat,
     TimeQuality,
 )
 from drivers.c37118.timeline import Counts
+from iocs.config import fitting
 from iocs.device import COMMON
 from iocs.signals import Bad, Kind, Severity, Signal, Status, legal_name, readback, unique_names
 
@@ -70,6 +75,7 @@ _TQ = (
 _LEAP = ("None", "Pending (added)", "Pending (deleted)", "Occurred (added)", "Occurred (deleted)")
 
 ROW = "ROW"
+RAW: Mapping[str, AnunitRule] = MappingProxyType({})
 # Characters of names in a stream of several PMUs, with room for a number behind each that makes it unique. A signal's
 # name has at most 32: station, ':', channel, ':MAG'; or station, ':DIG10:', bit.
 STATION, CHANNEL, BIT = 10, 11, 8
@@ -164,15 +170,28 @@ class Channels:
         pmu: the configuration.
         angle: unit of the angles, "deg" or "rad".
         channel, bit: characters of names of channels, and of bits of digital words.
+        anunit: what a count of an integer analog means, by signal; raw where it is not said.
+        station: what will stand before the names, for `anunit`.
     """
 
-    def __init__(self, pmu: PmuConfiguration, angle: str, channel: int = 24, bit: int = 24) -> None:
+    def __init__(
+        self,
+        pmu: PmuConfiguration,
+        angle: str,
+        channel: int = 24,
+        bit: int = 24,
+        anunit: Mapping[str, AnunitRule] = RAW,
+        station: str = "",
+    ) -> None:
         wanted = [legal_name(phasor.name, f"PHASOR{n}", channel) for n, phasor in enumerate(pmu.phasors, 1)]
         wanted += [legal_name(analog.name, f"ANALOG{n}", channel) for n, analog in enumerate(pmu.analogs, 1)]
         words = [f"DIG{n}" for n in range(1, len(pmu.digitals) + 1)]
         names = unique_names(wanted, {*_RESERVED, *words})
         self._phasors = [(f"{name}:MAG", f"{name}:ANG") for name in names[: len(pmu.phasors)]]
         self._analogs = names[len(pmu.phasors) :]
+        rules: list[AnunitRule] = [anunit.get(fitting(anunit, station + name), "raw") for name in self._analogs]
+        self._per_count = [_per_count(pmu, *each) for each in zip(pmu.analogs, rules, strict=True)]
+        self._scaled = any(part != (1, 1) for part in self._per_count)
         self._words = words
         self._turn = math.degrees if angle == "deg" else float
         self.signals = [
@@ -181,7 +200,7 @@ class Channels:
             for signal in _phasor(pair, phasor, angle)
         ]
         self.signals += [
-            readback(name, group="Analogs", row="ROW", doc=f"Analog {analog.name!r}")
+            readback(name, group="Analogs", row="ROW", doc=_analog(pmu, analog))
             for name, analog in zip(self._analogs, pmu.analogs, strict=True)
         ]
         self._bits: list[tuple[int, int, str]] = []
@@ -204,13 +223,30 @@ class Channels:
         for (magnitude, angle), phasor in zip(self._phasors, data.phasors, strict=True):
             values[magnitude] = phasor.magnitude
             values[angle] = turn(phasor.angle)
-        values.update(zip(self._analogs, data.analogs, strict=True))
+        analogs = data.analogs
+        if self._scaled:  # dividing whole numbers rounds once
+            analogs = [value * n / d for value, (n, d) in zip(analogs, self._per_count, strict=True)]
+        values.update(zip(self._analogs, analogs, strict=True))
         values.update(zip(self._words, data.digitals, strict=True))
         return values
 
     def bits(self, data: PmuData) -> dict[str, Any]:
         """Give the named bits of the digital words."""
         return {name: data.digitals[word] >> bit & 1 for word, bit, name in self._bits}
+
+
+def _per_count(pmu: PmuConfiguration, channel: AnalogChannel | ScaledAnalog, rule: AnunitRule) -> tuple[int, int]:
+    """What to multiply with and to divide by: floats, and what a CFG-3 has scaled, are values already."""
+    if pmu.analogs_float or isinstance(channel, ScaledAnalog):
+        return 1, 1
+    return channel.per_count(rule)
+
+
+def _analog(pmu: PmuConfiguration, channel: AnalogChannel | ScaledAnalog) -> str:
+    factor = ""
+    if not pmu.analogs_float and isinstance(channel, AnalogChannel):
+        factor = f", ANUNIT factor {channel.factor}"
+    return f"Analog {channel.name!r}{factor}"
 
 
 def _phasor(names: tuple[str, str], channel: PhasorChannel | ScaledPhasor, angle: str) -> list[Signal]:
@@ -281,15 +317,21 @@ class Station:
         pmu: its configuration.
         angle: unit of the angles, "deg" or "rad".
         name: what stands before its signals, "" in a stream of one PMU.
+        anunit: as for `Channels`.
 
     Attributes:
         pmu: as given.
         signals: its signals, the columns of its row among them.
     """
 
-    def __init__(self, pmu: PmuConfiguration, angle: str, name: str = "") -> None:
+    def __init__(
+        self, pmu: PmuConfiguration, angle: str, name: str = "", anunit: Mapping[str, AnunitRule] = RAW
+    ) -> None:
         self.pmu = pmu
-        self._channels = Channels(pmu, angle, CHANNEL, BIT) if name else Channels(pmu, angle)
+        if name:
+            self._channels = Channels(pmu, angle, CHANNEL, BIT, anunit, f"{name}:")
+        else:
+            self._channels = Channels(pmu, angle, anunit=anunit)
         place = INSTALLATION if pmu.installation else ()
         signals = (*STREAM, *self._channels.signals, *STATUS, *place)
         self._names = {signal.name: f"{name}:{signal.name}" if name else signal.name for signal in signals}
@@ -326,10 +368,10 @@ class Station:
         return {names[name]: value for name, value in values.items()}
 
 
-def stations(configuration: Configuration, angle: str) -> Sequence[Station]:
+def stations(configuration: Configuration, angle: str, anunit: Mapping[str, AnunitRule] = RAW) -> Sequence[Station]:
     """Give the stations of a stream, in its order."""
     if len(configuration.pmus) == 1:
-        return [Station(configuration.pmus[0], angle)]
+        return [Station(configuration.pmus[0], angle, anunit=anunit)]
     wanted = [legal_name(pmu.station, f"PMU{n}", STATION) for n, pmu in enumerate(configuration.pmus, 1)]
     names = unique_names(wanted, _RESERVED)
-    return [Station(pmu, angle, name) for pmu, name in zip(configuration.pmus, names, strict=True)]
+    return [Station(pmu, angle, name, anunit) for pmu, name in zip(configuration.pmus, names, strict=True)]

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from archiver.batch import Batch, RowRecord, Source
 from archiver.sinks.csv_files import CsvFiles
-from archiver.sinks.folder import Folder
-from iocs.config import CsvTable
+from iocs.archive_tables import CsvTable
 from iocs.signals import Kind, Row, Signal
 
+SOURCE = Source("LAB:PMU:ROW", "PMU", "ROW", "PMU:ROW")
 START, STEP, ROWS = 1_790_000_000 // 3600 * 3600 * 10**9, 20_000_000, 180_000
 
 
@@ -49,13 +50,15 @@ def main() -> None:
     rows, layout = hour(random.Random(1)), row()
     for rules in ({}, {"time_digits": 16}, {"time_format": "ns", "value_digits": "repr"}):
         with tempfile.TemporaryDirectory() as folder:
-            files = CsvFiles("PMU:ROW", Folder(Path(folder)), "PMU_", CsvTable.model_validate(rules))
-            files.recover()
+            files = CsvFiles(CsvTable.model_validate({"directory": folder, **rules}))
+            files.claim()
             began = time.perf_counter()
-            for number, values in enumerate(rows):
-                files.add(layout, START + STEP * number, values)
-                if number % 250 == 249:
-                    files.write()
+            for start in range(0, ROWS, 250):
+                batch = [
+                    RowRecord(SOURCE, layout, START + STEP * number, rows[number])
+                    for number in range(start, min(start + 250, ROWS))
+                ]
+                files.write(files.encode(Batch(START, [], batch)).data)
             files.close()
             seconds = time.perf_counter() - began
             size = sum(path.stat().st_size for path in Path(folder).glob("*.csv"))

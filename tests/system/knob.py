@@ -9,7 +9,10 @@ from iocs.signals import Level, readback, setpoint
 
 
 class Knob(Device):
-    """`VSET` is an operator's, `TRIP` an expert's; beyond 90 V the device itself puts `TRIP` to 0 and notes that."""
+    """`VSET` is an operator's, `TRIP` an expert's; beyond 90 V the device itself puts `TRIP` to 0 and notes that.
+
+    66.5 V are never confirmed.
+    """
 
     Settings = DeviceSettings
 
@@ -32,4 +35,6 @@ class Knob(Device):
         if signal.name == "VSET" and value > 90:
             self.note_unasked("TRIP", 0.0, "interlock TEST")
             self.post(time.time_ns(), {"TRIP": 0.0})
+        if value == 66.5:
+            await asyncio.Event().wait()
         return value

@@ -19,7 +19,7 @@ from iocs.ca.server import Server
 from iocs.signals import Severity, Status, readback
 from tests.processes import Process, ca_environment, free_port, random_prefix, wait_for, write_site
 from tests.pvs import pvs
-from tests.raw_ca import NORDACCESS, NORMAL, NOWTACCESS, PUTFAIL, Command, RawClient, claim
+from tests.raw_ca import NORDACCESS, NORMAL, NOWTACCESS, PUTFAIL, Command, RawClient, Type, claim
 
 READ, WRITE = 1, 2
 KNOB = '[[device]]\nname = "KNOB"\ntype = "tests.system.knob:Knob"\n'
@@ -27,7 +27,7 @@ LEVELS = """[access]
 read = ["127.0.0.0/8"]
 operator = ["127.0.0.3"]
 expert = ["127.0.0.1"]
-users = { guest = "read", eve = "none" }
+users = { guest = "read", eve = "none", "jörg" = "none" }
 """
 
 
@@ -105,6 +105,8 @@ def test_rules_go_by_the_peers_address_on_get_put_and_monitor(tmp_path):
 def test_a_claimed_name_narrows_also_later_and_a_monitor_of_a_forbidden_pv_shows_no_value(tmp_path):
     with site(tmp_path, LEVELS) as it:
         it.start()
+        with RawClient(it.port, user="jörg") as joerg:
+            assert rights(joerg, it) == [0, 0, 0]
         with RawClient(it.port, user="eve") as eve:
             assert rights(eve, it) == [0, 0, 0]
             sid, _ = eve.open(it.name("VMON"))
@@ -127,7 +129,10 @@ def test_a_claimed_name_narrows_also_later_and_a_monitor_of_a_forbidden_pv_shows
             assert client.event(number).first == NORMAL
 
 
-def test_who_has_no_rights_can_neither_find_nor_connect(tmp_path):
+def test_who_has_no_rights_can_neither_find_nor_connect(monkeypatch):
+    for key, value in ca_environment(free_port()).items():
+        monkeypatch.setenv(key, value)
+
     def open_from(port: int, address: str) -> int:
         with RawClient(port, address) as client:
             return client.open("T:VMON")[1]
@@ -266,6 +271,36 @@ def test_puts_that_wait_for_each_other_are_noted_each_with_the_value_it_found(tm
             assert all(client.put_status(number) == NORMAL for number in numbers)
         assert ioc.stop() == 0
         assert [(line["old"], line["new"]) for line in it.put_log()] == [(value - 1, value) for value in range(1, 21)]
+
+
+def test_puts_that_the_end_of_the_process_breaks_off_are_noted_and_answered(tmp_path):
+    with site(tmp_path) as it:
+        ioc = it.start()
+        with RawClient(it.port) as client:
+            vset, trip = client.open(it.name("VSET"))[0], client.open(it.name("TRIP"))[0]
+            wait_for(lambda: client.get(vset).double == 0, "value")
+            waiting = [client.begin_put(sid, value) for sid, value in ((vset, 66.5), (vset, 8.0), (trip, 5.0))]
+            client.synchronise()
+            assert ioc.stop() == 0
+            assert client.put_status(waiting[0]) == PUTFAIL
+            told = [each.body[16:] for each in client.seen if each.command == Command.ERROR]
+            assert any(b"the server was stopped" in each for each in told)
+        noted = it.put_log()
+        assert sorted(line["new"] for line in noted) == [5.0, 8.0, 66.5]
+        assert not any(line["accepted"] for line in noted) and all("stopped" in line["reason"] for line in noted)
+
+
+def test_nobody_can_forge_a_line_of_the_log(tmp_path):
+    with site(tmp_path) as it:
+        ioc = it.start()
+        with RawClient(it.port, user="anna\n2026-11-20T00:00:00.000Z ERROR    HV       all is lost\x1b[31m") as client:
+            vset, _ = client.open(it.name("VSET"))
+            wait_for(lambda: client.get(vset).double == 0, "value")
+            for value in (5.0, b"1\n2026-11-20T00:00:00.000Z ERROR".ljust(40, b"\0")):
+                client.put(vset, value, *((Type.STRING,) if isinstance(value, bytes) else ()))
+        assert ioc.stop() == 0
+        assert "all is lost" in ioc.log() and "\x1b" not in ioc.log()
+        assert not [line for line in ioc.err if line.startswith("2026-11-20T00:00:00")]
 
 
 def test_a_hung_put_log_delays_no_put_and_no_end(tmp_path):

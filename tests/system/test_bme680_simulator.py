@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import time
+from dataclasses import replace
 
 import pytest
 import serial
@@ -31,7 +32,7 @@ JSON = Format(
 )
 ADAFRUIT = Format(
     "adafruit",
-    JSON.fields,
+    tuple(replace(each, key="") for each in JSON.fields),
     pattern=r"Temperature = (?P<temperature>\S+) \*C\s+Pressure = (?P<pressure>\S+) hPa\s+"
     r"Humidity = (?P<humidity>\S+) %\s+Gas = (?P<gas>\S+) KOhms",
     empty_line=True,
@@ -330,6 +331,9 @@ def test_the_process_on_tcp_and_on_a_pty(tmp_path):
         simulator.line("mood='bad' is not known here")
         simulator.say({"humidity": "high"})
         simulator.line("humidity='high' is not known here")
+        for wrong in ({"say": {"humid": "nan"}}, {"spike": {"gas": "nan"}}):
+            simulator.say(wrong)
+            simulator.line(f"{next(iter(wrong))}=")
         assert simulator.stop() == 0
     path = tmp_path / "usb-board"
     with Process("drivers.bme680.simulator", "--pty", str(path), "--boot", "0.1", stdin=subprocess.PIPE) as simulator:
@@ -345,6 +349,9 @@ def test_the_process_on_tcp_and_on_a_pty(tmp_path):
         command = [*simulator.popen.args[:3], "--port", str(taken.getsockname()[1])]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1 and "simulator: " in done.stderr and "Traceback" not in done.stderr
+    for wrong in (["--speed", "0"], ["--interval", "0"], ["--boot", "-1"], ["--age", "nan"], ["--port", "70000"]):
+        done = subprocess.run([*simulator.popen.args[:3], *wrong], capture_output=True, text=True, timeout=30)
+        assert done.returncode == 2 and f"{wrong[0]} " in done.stderr and "Traceback" not in done.stderr, wrong
 
 
 def test_the_sketch_of_picosec_daq_answers_as_the_old_script_asked(tmp_path):

@@ -1,9 +1,12 @@
 """What one host or one client may take of the server: connections, time to greet, memory, puts that wait."""
 
 import asyncio
+import errno
 import gc
+import logging
 import os
 import re
+import socket
 import time
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -11,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from iocs.ca.access import Access
 from iocs.ca.server import Limits
 from iocs.signals import readback, setpoint
 from tests.house import House, house, until
-from tests.raw_ca import NORMAL, PUTFAIL, VERSION, Command, RawClient, Type, get, put, unsubscribe
+from tests.raw_ca import NORMAL, PUTFAIL, VERSION, Command, RawClient, Type, get, put, search, unsubscribe
 from tests.thermostat_lab import Lab
 
 X = readback("X")
@@ -47,6 +51,35 @@ def test_one_address_cannot_take_all_connections(monkeypatch):
                 assert await late.create(it.prefix + "X")
 
     asyncio.run(story())
+
+
+def test_who_cannot_be_judged_for_want_of_a_descriptor_is_turned_away_in_silence(monkeypatch, caplog):
+    class Blind(Access):
+        blind = False
+
+        def admits(self, address: str) -> bool:
+            if self.blind:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().admits(address)
+
+    async def story():
+        access = Blind()
+        async with house(monkeypatch, [X], access=access) as it, it.raw() as good:
+            it.post(X=1.0)
+            access.blind = True
+            with socket.socket(type=socket.SOCK_DGRAM) as searcher:
+                searcher.sendto(search(it.prefix + "X", 1), ("127.0.0.1", it.port))
+            async with it.raw(greet=False) as late:
+                assert await late.closed()
+            assert it.server.counts.refused == 1
+            await until(lambda: it.server.counts.searches == 1, "search")
+            assert await good.create(it.prefix + "X")
+            access.blind = False
+            async with it.raw() as late:
+                assert await late.create(it.prefix + "X")
+
+    asyncio.run(story())
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
 @pytest.mark.parametrize("said", [b"", VERSION[:15], b"\0"])

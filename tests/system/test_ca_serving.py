@@ -34,6 +34,7 @@ from tests.raw_ca import (
     PUTFAIL,
     TOLARGE,
     Type,
+    get,
 )
 
 HELD: list = []  # caproto's client keeps callbacks by weak reference, and stumbles when one goes
@@ -248,15 +249,19 @@ def test_filters_work_or_are_refused(monkeypatch):
             raw.subscribe(await raw.create(it.prefix + 'VSET.{"dbnd":{"abs":1.5}}'), 1)
             raw.subscribe(await raw.create(it.prefix + 'VSET.{"dbnd":{"m":"rel","d":20}}'), 2)
             raw.subscribe(await raw.create(it.prefix + 'VSET.{"ts":{}}'), 3)
+            raw.subscribe(await raw.create(it.prefix + 'VSET.{"dbnd":{"d":1.5}}'), 4)  # abs, if nothing is said
             first = await raw.events()
-            assert len(first) == 3
+            assert len(first) == 4
             for value in (11.0, 12.0, 13.0, 30.0):
                 it.post(stamp, VSET=value)
             events = await raw.events()
-            assert [event.double for event in events if event.second == 1] == [12.0, 30.0]
+            for absolute in (1, 4):
+                assert [event.double for event in events if event.second == absolute] == [12.0, 30.0]
             assert [event.double for event in events if event.second == 2] == [13.0, 30.0]
             seconds = [struct.unpack_from(">I", event.body, 4)[0] + 631152000 for event in events if event.second == 3]
             assert len(seconds) == 4 and all(abs(each - time.time()) < 5 for each in seconds)
+            it.post(stamp, VSET=Bad("in doubt", 30.5, Severity.MINOR, Status.STATE))  # an alarm passes every deadband
+            assert sorted(event.second for event in await raw.events()) == [1, 2, 3, 4]
             for name in (
                 '{"sync":{"m":"while","s":"red"}}',
                 '{"before":"red"}',
@@ -264,6 +269,10 @@ def test_filters_work_or_are_refused(monkeypatch):
                 '{"ts":{"num":"dbl"}}',
                 '{"arr":5}',
                 '{"dbnd":{"m":"abs"}}',
+                '{"dbnd":{"m":"some","d":1}}',
+                '{"dbnd":{"abs":1},"dbnd":{"abs":2}}',
+                '{"sync":null}',
+                '{"arr":null}',
                 "[0:0:4]",
                 "[a]",
                 '{"arr":{"s":1}',
@@ -403,6 +412,28 @@ def test_puts_of_one_pv_are_serial_and_hold_up_nobody(monkeypatch):
             it.delay = 0.005
             one.say(4, struct.pack(">d", 7.0), Type.DOUBLE, 1, sid, 0)
             assert struct.unpack(">d", (await one.get(sid)).body)[0] == 7.0
+
+    asyncio.run(story())
+
+
+def test_gets_without_end_beside_a_put_that_hangs_hold_nobody_up(monkeypatch):
+    gets = 50_000
+
+    async def story():
+        async with house(monkeypatch, [VSET]) as it, it.raw() as raw:
+            it.post(VSET=0.0)
+            sid = await raw.create(it.prefix + "VSET")
+            it.delay = 3600.0
+            raw.say(19, struct.pack(">d", 1.0), Type.DOUBLE, 1, sid, 7)
+            await raw.get(sid)
+            tasks = len(asyncio.all_tasks())
+            sending = asyncio.create_task(asyncio.to_thread(raw.client.send, get(sid, 8) * gets + get(sid, 9)))
+            most, answered = 0, asyncio.create_task(raw.until(15, where=lambda m: m.second == 9))
+            while not answered.done():
+                most = max(most, len(asyncio.all_tasks()) - tasks)
+                await asyncio.sleep(0)
+            await asyncio.gather(sending, answered)
+            assert most < 100
 
     asyncio.run(story())
 
@@ -608,7 +639,7 @@ def test_limits_of_a_client(monkeypatch):
             assert (await other.until(11)).second == TOLARGE
             assert await other.closed()
             counts = it.server.counts
-            assert (counts.refused, counts.too_large) == (2, 1)
+            assert (counts.refused, counts.too_large) == (3, 1)  # a channel, a subscription, a connection
             assert (await raw.get(sids[0])).double == 1.0
 
     asyncio.run(story())

@@ -11,7 +11,7 @@ import numpy as np
 
 from iocs.signals import readback, setpoint
 from tests.house import House, house, until
-from tests.raw_ca import ECHO, EVENTS_OFF, EVENTS_ON, Command
+from tests.raw_ca import ECHO, EVENTS_OFF, EVENTS_ON, Command, clear, unsubscribe
 
 X = [readback(f"X{place}") for place in range(50)]
 ROW = readback("ROW", count=4096, queued=True)
@@ -147,6 +147,26 @@ def test_events_off_and_on(monkeypatch):
             assert [(m.second, m.double) for m in await raw.events()] == [(2, 1.0), (2, 2.0), (2, 3.0), (1, 3.0)]
             it.post(X0=4.0)
             assert [m.double for m in await raw.events()] == [4.0]
+
+    asyncio.run(story())
+
+
+def test_nothing_that_waits_comes_after_its_cancel_or_clear(monkeypatch):
+    async def story():
+        async with house(monkeypatch, [X[0], X[1], ROW]) as it, it.raw() as raw:
+            it.post(X0=0.0, X1=0.0, ROW=[0.0])
+            sids = [await raw.channel(it.prefix + name) for name in ("X0", "X1", "ROW")]
+            for sid in sids:
+                for number in (sid, 100 + sid):
+                    raw.subscribe(sid, number)
+            assert len(await raw.events()) == 6
+            raw.send(EVENTS_OFF)
+            await raw.synchronise()
+            it.post(X0=1.0, X1=1.0, ROW=[1.0])
+            raw.send(unsubscribe(sids[0], sids[0]), clear(sids[1]), unsubscribe(sids[2], sids[2]))
+            await raw.synchronise()
+            raw.send(EVENTS_ON)
+            assert [m.second for m in await raw.events()] == [100 + sids[2], 100 + sids[0]]
 
     asyncio.run(story())
 

@@ -84,6 +84,8 @@ def test_maxv_is_a_limit_too_also_when_the_panel_has_just_changed_it(lab):
     assert lab.hv("CH0:VSET.DRVH") == 480 and lab.hv("CH1:VSET.DRVH") == 600
     lab.say(channel={"number": 0, "maxv": 450.0})
     lab.refused("CH0:VSET", 460, "beyond the limits 0 .. 450 V (MAXV)")
+    lab.say(channel={"number": 0, "maxv": 250.0, "vset": 1500.0})
+    lab.refused("CH0:MAXV", 8000, "VSET = 1500 V is above MAXV = 250 V, which holds the output")
 
 
 def test_a_local_unit_is_not_written_to_and_the_reason_is_told(lab):
@@ -235,6 +237,26 @@ def test_what_waited_for_its_turn_when_an_off_came_does_not_switch_on_after_it(l
     assert set_rate is all_off is None
     assert isinstance(on, PermissionError) and "switched off while this put waited for its turn" in str(on)
     assert "CH:0,PAR:ON" not in lab.requests() and "CH:4,PAR:OFF" in lab.requests()
+
+
+@pytest.mark.parametrize("off", [("CH0:ON", 0), ("ALLOFF", 1)])
+def test_an_off_during_the_checks_of_an_on_is_not_followed_by_that_on(lab, off):
+    lab.site("poll_settings = 60\n", poll=5)
+    lab.supply()
+    lab.ioc()
+    lab.online()
+    wait_for(lambda: lab.requests("MON").count("PAR:BDILKM") > 0, "all settings read")
+    with Clients(lab, 1) as clients:
+        lab.say(slow=0.1)
+        before = lab.requests("MON").count("CH:4,PAR:MAXV")
+        switching = clients.put(0, "CH0:ON", 1)
+        wait_for(lambda: lab.requests("MON").count("CH:4,PAR:MAXV") > before, "the checks of the ON under way")
+        lab.put(*off)
+        switching.join(30)
+    assert [text.split("PAR:")[1] for text in lab.requests()] == ["OFF"]
+    assert lab.hv("CH0:ON") == 0
+    (refusal,) = [line for line in lab.put_log() if not line["accepted"]]
+    assert "ON was overtaken by an OFF; nothing was sent" in refusal["reason"]
 
 
 @pytest.mark.parametrize("off", [("CH0:ON", "Off"), ("ALLOFF", "Do")])

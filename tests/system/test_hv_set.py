@@ -65,6 +65,23 @@ def test_what_is_wrong_is_said_and_nothing_is_sent(lab):
     assert "is not known" in run(lab, "-c", 0, "-v", 1, code=1)[-1]
 
 
+def test_off_is_put_also_when_the_readings_are_not_to_be_trusted(lab):
+    start(lab)
+    lab.put("CH0:ON", 1)
+    lab.say(slow=0.5)
+    lab.see("ONLINE", 0)
+    before = lab.requests()
+    assert "nothing was sent" in run(lab, "-c", 0, "-v", 1, code=1)[-1] and lab.requests() == before
+    lines = run(lab, "-c", 0, "-v", 1, "--off", code=1)
+    assert "told to switch off all the same" in lines[0]
+    assert lines[1:] == [
+        "ON -> Off; the unit has confirmed it",
+        "that alone was done: the rest of what was asked needs the readings",
+    ]
+    assert lab.requests()[len(before) :] == ["CH:0,PAR:OFF"]
+    assert run(lab, "-c", 0, "--off")[-1] == "ON -> Off; the unit has confirmed it"
+
+
 def test_without_an_ioc(lab):
     lab.site()
     assert "is its IOC running (python -m iocs run)?" in run(lab, "-c", 0, "-v", 1, code=1)[-1]

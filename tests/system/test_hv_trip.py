@@ -135,3 +135,31 @@ def test_a_flag_that_outlasts_the_clearing_does_not_trip_again(lab):
     assert lab.hv("CH1:TRIPPED") == 0
     lab.put("CH1:ON", 1)
     lab.see("CH1:STAT:ON", 1)
+
+
+def test_a_trip_while_no_ioc_runs_is_latched_though_the_flag_before_it_had_been_cleared(lab):
+    ioc = start(lab)
+    lab.say(channel={"number": 1, "on": False, "forced": 128})
+    tripped(lab)
+    lab.put("CH1:TRIPCLEAR", 1)
+    lab.see("CH1:TRIPPED", 0)
+    lab.say(channel={"number": 1, "forced": 0})
+    lab.see("CH1:STAT:TRIP", 0)
+    ioc.kill()
+    lab.say(channel={"number": 1, "forced": 128})
+    lab.ioc()
+    lab.online()
+    tripped(lab)
+    assert lab.hv("CH1:TRIPCOUNT") == 2
+
+
+def test_a_trip_at_once_after_an_on_is_latched_though_the_flag_before_it_had_been_cleared(lab):
+    start(lab)
+    lab.say(channel={"number": 1, "on": False, "forced": 128})
+    tripped(lab)
+    lab.put("CH1:TRIPCLEAR", 1)
+    lab.see("CH1:TRIPPED", 0)
+    lab.say(swallowed=1)  # off with the flag before anybody could see it on
+    lab.put("CH1:ON", 1)
+    tripped(lab)
+    lab.refused("CH1:ON", 1, "has tripped")

@@ -315,6 +315,18 @@ def test_the_site_says_what_is_invalid_and_what_is_in_doubt(tmp_path):
         run(lab, story)
 
 
+def test_the_site_says_what_a_count_of_an_integer_analog_means(tmp_path):
+    async def story(lab: Lab) -> None:
+        async with lab.pvs() as watched:
+            counts = (await watched.until("Q", good)).value
+            assert counts and counts == round(counts)
+            power = (await watched.until("P", good)).value
+            assert 0 < power < 0.1 and power * 1e5 == pytest.approx(round(power * 1e5))
+
+    with Lab(tmp_path, "--format", "0", keys='configuration = "cfg2"\nanunit.P = "factor_1e-5"\n') as lab:
+        run(lab, story)
+
+
 def test_a_recorded_udp_stream_is_decoded(tmp_path):
     async def story(lab: Lab) -> None:
         async with lab.pvs() as watched:

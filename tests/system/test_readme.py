@@ -87,7 +87,7 @@ def test_the_first_minute(clone):
         )
     try:
         await_output(lambda: lab_log.read_text(), expected)
-        await_output(lambda: "".join(path.read_text() for path in clone.glob("data/*.csv")), ["time,...", "..."])
+        await_output(lambda: "".join(path.read_text() for path in clone.glob("data/PMU_*.csv")), ["time,...", "..."])
         for command, expected in [*second, *third]:
             await_output(lambda command=command: run(command, clone, environment), expected)
     finally:
@@ -97,7 +97,8 @@ def test_the_first_minute(clone):
     assert "Traceback" not in log
     assert code in (0, -signal.SIGINT), log  # make ends by the signal itself
     assert "lost:" not in log
-    assert "0 held, 0 missing" in log  # what was held at the end has been written
+    assert " 0 missing in 0 gaps" in log
+    assert ", 0 waiting" in log  # what was held at the end has been written
 
 
 def await_output(output, expected: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Who may do what: rules by address, narrowed by claimed names; host names and mistakes of [access]."""
 
+import errno
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -105,6 +106,28 @@ def test_new_rules_count_at_once():
     it.replace((), {})
     assert may(it, "10.0.0.9") == "- - -"
     assert it.description == "this host expert"
+
+
+def test_without_a_free_descriptor_what_was_seen_last_counts():
+    """To see whose an address is takes a socket."""
+    seen = {"10.0.0.5": True, "10.0.0.6": False}
+
+    def own(address: str) -> bool:
+        if address not in seen:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return seen[address]
+
+    it = Access(own)
+    it.replace(*rules(AccessTable(read=["10.0.0.0/24"])))
+    assert it.admits("10.0.0.5") and it.admits("10.0.0.6")
+    seen.clear()
+    with pytest.raises(OSError, match="Too many"):
+        it.admits("10.0.0.7")
+    assert it.admits("10.0.0.5") and it.admits("10.0.0.6")
+    it.replace(*rules(AccessTable(operator=["10.0.0.0/24"])))
+    assert (may(it, "10.0.0.5"), may(it, "10.0.0.6")) == ("r rw rw", "r rw r")
+    seen["10.0.0.5"] = False  # the address has moved to another host
+    assert it.admits("10.0.0.5") and may(it, "10.0.0.5") == "r rw r"
 
 
 def test_host_names_are_looked_up_and_told():

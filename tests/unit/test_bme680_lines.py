@@ -85,6 +85,7 @@ def test_a_frame_of_several_lines_ends_with_an_empty_one():
     lines = Lines(1024, empty_line=True)
     assert lines.feed(text) == [b"Temperature = 23.1 *C\r\nGas = 12.3 KOhms"]
     assert lines.unfinished
+    assert lines.feed(b"\n\n\r\nTemp\n\n") == [b"Temp", b"Temp"], "more than one empty line in between"
 
 
 def test_a_refused_line_is_shown_so_that_it_can_be_read():

@@ -36,6 +36,8 @@ def test_the_seeds_line():
         (b"294.31;98_123;41.20;120345", "NUMBER"),  # Python's float() would take it
         (b"294.31;9.8123e4;41.20;120345", "NUMBER"),
         (b"294.31;98123;41.2;120345", "NUMBER"),  # a digit was lost
+        (b"294.31;98123;01.20;120345", "NUMBER"),  # a digit was changed to 0
+        (b"294.31;98123;41.20;+120345", "NUMBER"),
         (b"294.31;98123;41.20;120345.5", "NUMBER"),
         (b"94.31;98123;41.20;120345", "RANGE"),
         (b"294.31;8123;41.20;120345", "RANGE"),
@@ -195,6 +197,15 @@ def test_xor_checksum_as_in_nmea():
         ({"fields": (Field(Quantity.UPTIME),), "separator": ";"}, "no field with one of temperature"),
         ({"fields": (Field(T),), "separator": ";", "checksum": "md5"}, "known: crc16, xor"),
         ({"fields": (Field(T, low=300, high=250),), "separator": ";"}, "upside down"),
+        (
+            {"fields": (Field(T, low=-10, high=60),), "separator": ";"},
+            r"beyond 233 .. 358.5 K, .* after scale and offset",
+        ),
+        ({"fields": (Field(GAS, low=-5),), "separator": ";"}, "beyond 1 .. 1e\\+09 Ohm"),
+        ({"fields": (Field(T), Field(P)), "separator": "\r\n"}, "needs empty_line"),
+        ({"fields": (Field(T, text="T"),), "json": True}, "are for separator"),
+        ({"fields": (Field(T), Field()), "pattern": "(?P<temperature>.*)"}, "are for separator"),
+        ({"fields": (Field(T, key="t"),), "separator": ";"}, "key = 't' is for json"),
         ({"fields": (Field(T, scale=0),), "separator": ";"}, "scale 0"),
         ({"fields": (Field(GAS, jump=0.5),), "separator": ";"}, "a factor above 1"),
         ({"fields": (Field(T),), "pattern": "("}, "not a regular expression"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.bme680.formats import COUNTINGHOUSE, PICOSEC, Format, Quantity
+from drivers.bme680.formats import COUNTINGHOUSE, PICOSEC, Field, Format, Quantity
 from drivers.bme680.lines import Refusal
 from drivers.bme680.plausible import Judged
 from drivers.bme680.protocol import Identity, Trouble, checksum
@@ -116,7 +116,7 @@ def test_a_refused_answer_may_be_followed_by_a_good_one_and_is_the_reason_if_not
     while talk.session.failure is None:
         talk.come(b"294.31;98123\r\n")
         talk.wait(1.5)
-    assert "refused: 2 fields, not 4: 294.31;98123" in str(talk.session.failure)
+    assert "refused: fields: 2, not 4: 294.31;98123" in str(talk.session.failure)
 
 
 def test_half_a_line_is_never_joined_with_a_later_one():
@@ -127,6 +127,28 @@ def test_half_a_line_is_never_joined_with_a_later_one():
     talk.come(b"123;41.20;120345\r\n")
     assert not talk.of(Measured)
     assert talk.session.counts.refused == {"UNFINISHED": 1, "FIELDS": 1}
+
+
+def test_half_a_line_before_the_question_is_not_joined_with_its_answer():
+    talk = Talk(boot=0, period=10)
+    for wait in (0, 0.5):
+        talk.wait(wait)
+        talk.come(GOOD)
+    talk.wait(9.9)
+    talk.come(b"294.31;9")
+    talk.wait(0.2)
+    talk.come(GOOD)
+    assert talk.session.counts.refused == {"UNFINISHED": 1} and len(talk.of(Measured)) == 3
+
+
+def test_after_a_reset_that_the_board_tells_itself_no_line_is_missing():
+    talk = Talk(COUNTINGHOUSE, boot=0, period=1)
+    talk.wait(0)
+    talk.come(own(500, uptime=4711))
+    talk.come(own(body="I,countinghouse-bme680,1.0,0"))
+    talk.wait(1)
+    talk.come(own(1, uptime=1))
+    assert (talk.session.counts.restarts, talk.session.counts.missed) == (1, 0) and len(talk.of(Measured)) == 2
 
 
 def test_troubles_of_the_sensor():
@@ -146,6 +168,20 @@ def test_troubles_of_the_sensor():
     talk.come(b"Could not find a valid BME680 sensor, check wiring!\r\n")
     assert isinstance(talk.session.failure, DeviceError) and "check its wiring" in str(talk.session.failure)
     assert talk.sent == [], "it would not hear us any more"
+
+
+def test_troubles_in_a_stream_of_frames_of_several_lines():
+    fields = (Field(Quantity.TEMPERATURE, offset=273.15), Field(Quantity.PRESSURE, scale=100))
+    frames = Format("two lines", fields, separator="\r\n", empty_line=True)
+    good = b"21.1\r\n981.2\r\n\r\n"
+    talk = Talk(frames, boot=0, period=2)
+    for text in (good, good, b"Failed to perform reading :(\r\n" + good, b"\r\n" + good):
+        talk.come(text)
+        talk.wait(2)
+    assert talk.of(Trouble) == [Trouble.READING_FAILED] and len(talk.of(Measured)) == 3 and not talk.of(Refusal)
+    talk.come(b"Could not find a valid BME680 sensor, check wiring!\r\n")  # and hangs: no empty line comes
+    talk.wait(1.5)
+    assert isinstance(talk.session.failure, DeviceError) and "check its wiring" in str(talk.session.failure)
 
 
 def test_without_a_good_reading_the_board_is_lost_though_it_answers():

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from drivers.c37118.batch import Batch
 from drivers.c37118.crc import BLOCK, intact
-from drivers.c37118.data import StaleConfiguration
+from drivers.c37118.data import StaleConfiguration, expected_size
 from drivers.c37118.frames import Configuration, DataFrame, decode, encode
+from drivers.c37118.simulated_pmu import SimulatedPmu
+from drivers.c37118.simulated_stream import SimulatedStream
 from tests.c37118_strategies import CONFIGURATIONS, data_frames
 
 
@@ -82,6 +84,18 @@ def test_bytes_that_are_no_frames_of_the_configuration():
     other += crc_hqx(other, 0xFFFF).to_bytes(2)
     with pytest.raises(ValueError, match="frame 1 is no data frame of stream 1"):
         Batch([frames[0], other], configuration)
+
+
+def test_any_bits_are_numbers_or_nan_and_nothing_is_said_of_it():
+    configuration = SimulatedStream([SimulatedPmu(format=15)]).configuration()
+    size = expected_size(configuration)
+    body = bytes.fromhex("aa01") + size.to_bytes(2) + bytes.fromhex("0001 6553f100 00000000 0000")
+    body += bytes.fromhex("7f800001 ffbfffff") * ((size - len(body)) // 8 + 1)
+    frame = body[: size - 2] + crc_hqx(body[: size - 2], 0xFFFF).to_bytes(2)
+    one = Batch(frame, configuration).array()[0]
+    assert all(map(np.isnan, (one["freq"], one["rocof"], *one["analogs"], *one["phasors"].real)))
+    (data,) = decode(frame, configuration).pmus
+    assert one["digitals"].tolist() == list(data.digitals) and np.isnan(data.freq)
 
 
 def test_no_frames_at_all():

@@ -484,6 +484,35 @@ def test_without_dpkt(tmp_path, monkeypatch):
         [*Recording(path)]
 
 
+def test_nothing_that_is_needed_is_overwritten(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "x.raw"
+    path.write_bytes(STREAM)
+    (tmp_path / "link").symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    out = str(tmp_path / "out")
+    for arguments, message in (
+        (("x.raw", "--csv", str(path)), "would overwrite the recording"),
+        (("link", "--npz", "x.raw"), "would overwrite the recording"),
+        (("x.raw", "--csv", "out", "--npz", out), f"--npz {out} would overwrite the file of --csv"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["decode", *arguments])
+        assert ended.value.code == 2 and message in capsys.readouterr().err
+    assert path.read_bytes() == STREAM
+
+
+@pytest.mark.parametrize("option", ["--csv", "--npz"])
+def test_a_file_that_cannot_be_written_is_named_and_no_other(tmp_path, capsys, option):
+    path, out = tmp_path / "x.raw", tmp_path / "no" / "out"
+    path.write_bytes(STREAM)
+    assert main(["decode", str(path), option, str(out)]) == 1
+    assert capsys.readouterr().err == f"{out}: No such file or directory\n{out}: not written\n"
+    if option == "--csv":
+        path.write_bytes(CFG2 + b"".join(DATA) * 100)
+        assert main(["decode", str(path), "--csv", "/dev/full"]) == 1
+        assert set(capsys.readouterr().err.splitlines()) == {"/dev/full: No space left on device"}
+
+
 def test_the_command_line(tmp_path):
     path = tmp_path / "x.raw"
     path.write_bytes(STREAM)

@@ -1,5 +1,6 @@
 """A session that asks for a CFG-3, or for nothing at all, and datagrams: without wire and clock."""
 
+from binascii import crc_hqx
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from drivers.c37118.frames import Command, Configuration, FrameType
 from drivers.c37118.session import FIRST_WORD, Session
 from drivers.c37118.simulated_stream import SimulatedStream
 from drivers.c37118.timeline import Counts, Timeline
-from drivers.errors import LinkTimeout
+from drivers.errors import LinkTimeout, ProtocolError
 from drivers.link import Datagram
 
 NOW_NS = 1_790_000_000 * 10**9
@@ -83,6 +84,23 @@ def test_a_cfg2_comes_after_a_second_without_a_cfg3_and_is_not_asked_twice() -> 
     assert talk.wait(2.0) == [Command.SEND_CFG2]
 
 
+def test_who_has_sent_a_cfg3_is_asked_again_for_it_when_the_answer_is_lost() -> None:
+    talk = Talk(cfg3=True, stream={"cfg3": True})
+    talk.say(talk.stream.answer(Command.SEND_CFG3))
+    again = Talk(cfg3=True, known=talk.session.configuration, stream={"cfg3": True})
+    assert again.asked() == [Command.DATA_OFF, Command.SEND_CFG3]
+    assert again.wait(1.1) == [Command.DATA_OFF, Command.SEND_CFG3]
+    again.say(again.stream.answer(Command.SEND_CFG3))
+    assert again.asked() == [Command.DATA_ON] and again.session.asking.cfg3
+    again.stream.reconfigure(phasors=("VA",), notice=0)
+    again.step()
+    assert [again.wait(seconds) for seconds in (2.0, 1.1, 1.1, 1.1)] == [
+        [Command.SEND_CFG3],
+        *[[Command.DATA_OFF, Command.SEND_CFG3]] * 2,
+        [Command.DATA_OFF, Command.SEND_CFG2],  # another box, perhaps
+    ]
+
+
 def test_while_a_cfg3_is_in_use_a_cfg2_tells_only_that_something_changed() -> None:
     talk = Talk(cfg3=True, stream={"cfg3": True})
     talk.say(talk.stream.answer(Command.SEND_CFG3))
@@ -146,6 +164,25 @@ def test_a_new_layout_of_a_stream_nobody_asks_for() -> None:
     assert talk.counts.missed == 0
 
 
+def test_one_frame_of_another_size_costs_a_stream_nobody_asks_for_only_itself(caplog: pytest.LogCaptureFixture) -> None:
+    talk = Talk(asks=False)
+    talk.say(talk.stream.answer(Command.SEND_CFG2))
+    talk.step(2)
+    for size in (20, 22, 24):
+        head = bytes.fromhex("aa01") + size.to_bytes(2) + bytes.fromhex("0001 6ab13b80 00000000 0000")
+        head += bytes(size - 2 - len(head))
+        talk.say(head + crc_hqx(head, 0xFFFF).to_bytes(2))
+        talk.step(2)
+    assert len(talk.data) == 8 and talk.counts.missed == 0
+    assert (talk.counts.stale, talk.counts.undecodable) == (3, 0)  # each once
+    assert [type(event) for event in talk.events if not isinstance(event, Data)] == [Configured, *[Awaiting] * 3]
+    for soc in range(3):
+        head = bytes.fromhex("aa31 0016 0001") + soc.to_bytes(4) + bytes(10)
+        talk.say(head + crc_hqx(head, 0xFFFF).to_bytes(2))
+    assert len([message for message in caplog.messages if "frame dropped" in message]) == 1
+    assert talk.counts.undecodable == 3
+
+
 def test_silence_of_a_stream_nobody_asks_for() -> None:
     talk = Talk(asks=False)
     assert talk.wait(FIRST_WORD - 0.1) == []
@@ -155,6 +192,21 @@ def test_silence_of_a_stream_nobody_asks_for() -> None:
     talk.step(1, datagram=True)
     with pytest.raises(LinkTimeout, match="answers with IDCODE 7, the site file says 1"):
         talk.wait(FIRST_WORD)
+
+
+@pytest.mark.parametrize("datagram", [True, False])
+def test_another_stream_of_the_2024_edition_is_passed_over_and_counted(datagram: bool) -> None:
+    def newer(idcode: int) -> bytes:
+        head = bytes.fromhex("aa83 0012") + idcode.to_bytes(2) + bytes(10)
+        return head + crc_hqx(head, 0xFFFF).to_bytes(2)
+
+    talk = Talk(asks=False)
+    talk.say(talk.stream.answer(Command.SEND_CFG2))
+    talk.say(newer(99) * 2, datagram)
+    talk.step(3, datagram)
+    assert (len(talk.data), talk.counts.strangers, talk.session.whole) == (3, 2, True)
+    with pytest.raises(ProtocolError, match="2024 edition"):
+        talk.say(newer(99) + newer(1), datagram)
 
 
 def test_nothing_goes_on_in_the_next_datagram() -> None:

@@ -124,6 +124,16 @@ def test_a_header_or_cfg3_that_is_not_there_is_not_answered() -> None:
         SimulatedStream(rate=0)
 
 
+def test_faults_befall_as_many_data_frames_and_no_configuration() -> None:
+    stream = SimulatedStream(repeat=0.001, cfg3=True, fragment=300)
+    faults = Faults(gap=2, bad_crc=2, duplicate=1)
+    sent = [(frame, faults.frames(frame)) for _ in range(5) for frame in stream.step()]
+    assert [left for frame, left in sent if frame[1] >> 4 != 0] == [[f] for f, _ in sent if f[1] >> 4 != 0]
+    data = [(frame, left) for frame, left in sent if frame[1] >> 4 == 0]
+    assert len(sent) > 2 * len(data) and [len(left) for _, left in data] == [0, 0, 2, 1, 1]
+    assert [frame in left for frame, left in data] == [False, False, False, False, True]
+
+
 def test_garbled_frames_never_pass_the_crc() -> None:
     faults = Faults(garble=300)
     stream = SimulatedStream()

@@ -14,7 +14,7 @@ from iocs.ca import EPICS_EPOCH, NS
 from iocs.ca.server import encoding
 from iocs.ca.server.encoding import Form
 from iocs.ca.server.pv import Pv
-from iocs.signals import Alarms, Direction, Kind, Signal
+from iocs.signals import STR_BYTES, TEXT_BYTES, Alarms, Direction, Kind, Signal
 
 TIME_NS = 1_790_000_000_123_456_789
 LIMITS = {"upper_disp_limit": 100, "lower_disp_limit": -100, "upper_alarm_limit": 90, "upper_warning_limit": 80}
@@ -138,6 +138,14 @@ def test_long_text_and_umlauts_are_cut_between_characters():
     assert encoding.encode(pv, Form(0, 0))[1].rstrip(b"\0").decode() == "ü" * 19
     length, body = encoding.encode(pv, Form(4, 0, long=True))
     assert body[:length].decode() == "ü" * 60 + "\0"
+
+
+@pytest.mark.parametrize(("kind", "most"), [(Kind.STR, STR_BYTES), (Kind.TEXT, TEXT_BYTES)])
+def test_no_more_characters_are_given_than_the_client_was_told(kind, most):
+    for value in ("x" * 2 * most, "ü" * most):
+        length, body = encoding.encode(served(value, kind=kind), Form(4, 0, long=True))
+        assert most - 2 < length <= most and body[length - 1 : length] == b"\0"
+        assert value.startswith(body[: length - 1].decode())
 
 
 @given(st.integers(0, 6), st.integers(0, 200), st.binary(max_size=400))

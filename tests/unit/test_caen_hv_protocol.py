@@ -168,6 +168,7 @@ def test_a_value_is_of_its_kind_or_an_error(text: str, name: str) -> None:
 @given(st.floats(0, 8000), st.integers(0, 3))
 def test_what_is_written_is_read_again(value: float, digits: int) -> None:
     text = written(value, digits)
+    assert "-" not in text
     assert decimals(text) == digits
     assert abs(number(text) - value) <= 0.5000001 * 10**-digits
 

@@ -82,7 +82,7 @@ def test_a_good_file(tmp_path):
         (GOOD + "[archive.csv]\nnew_file_every = inf\n", "[archive.csv], key new_file_every", "less than or equal"),
         (GOOD + '[archive.csv]\nname = "a\\u0000b"\n', "[archive.csv], key name", "control characters"),
         (GOOD + "[archive.csv]\ndirectory = 5\n", "[archive.csv], key directory", "a path, in quotes"),
-        (GOOD + PMU + "[archive.csv.row.PUM]\nwrite_every = 1\n", "[archive.csv.row.PUM]", "has PMU"),
+        (GOOD + PMU + "[archive.csv.row.PUM]\ntime_digits = 16\n", "[archive.csv.row.PUM]", "has PMU"),
         (GOOD + PMU + "alarms.FREQ = 5\n", '[[device]] "PMU", key alarms.FREQ', "must be a table"),
         ("Info, prose\nPMU IP, 192.168.0.20\n", "is not TOML", "iocs check"),
         ("not toml", "", "is not TOML"),
@@ -129,11 +129,11 @@ def test_relative_paths_count_from_the_site_file(tmp_path):
 
 def test_a_row_s_own_table_goes_over_the_general_one(tmp_path):
     text = GOOD + '[archive.csv]\ntime_format = "ns"\nvalue_digits = "repr"\nwrite_every = 2\n'
-    text += "[archive.csv.row.PMU]\nwrite_every = 1\n[archive.csv.row.'GAS:ROW']\nvalue_digits = 3\n"
+    text += "[archive.csv.row.PMU]\nnew_file_every = 60\n[archive.csv.row.'GAS:ROW']\nvalue_digits = 3\n"
     csv = load(write(tmp_path, text + PMU + PMU.replace("PMU", "GAS"))).archive.csv
     pmu, gas, other = csv.for_row("PMU:ROW"), csv.for_row("GAS:ROW"), csv.for_row("GAS:FAST")
-    assert (pmu.time_format, pmu.value_digits, pmu.write_every) == ("ns", "repr", 1)
-    assert (gas.time_format, gas.value_digits, gas.write_every) == ("ns", 3, 2)
+    assert (pmu.time_format, pmu.value_digits, pmu.new_file_every) == ("ns", "repr", 60)
+    assert (gas.time_format, gas.value_digits, gas.new_file_every) == ("ns", 3, 3600)
     assert other == csv
 
 

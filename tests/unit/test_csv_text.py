@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from archiver.sinks.csv_text import RowText, header_text, time_text, value_text
+from archiver.sinks.csv_text import RowText, Timer, header_text, time_text, value_text
 from iocs.signals import Kind, Signal
 
 T = 1_790_000_000_123_456_789
@@ -119,8 +119,23 @@ def test_a_row_of_another_length_is_refused() -> None:
         RowText([Signal("X")]).encode(T, [1.0, 2.0])
 
 
+def same(one: RowText, other: RowText) -> bool:
+    return (one.header, one.kinds) == (other.header, other.kinds)
+
+
 def test_columns_are_the_same_by_name_unit_and_kind() -> None:
     text = RowText([Signal("X", unit="V")])
-    assert text.same_columns(RowText([Signal("X", unit="V", doc="other words")]))
-    assert not text.same_columns(RowText([Signal("X", unit="A")]))
-    assert not text.same_columns(RowText([Signal("X", unit="V", kind=Kind.INT)]))
+    assert same(text, RowText([Signal("X", unit="V", doc="other words")]))
+    assert not same(text, RowText([Signal("X", unit="A")]))
+    assert not same(text, RowText([Signal("X", unit="V", kind=Kind.INT)]))
+
+
+@given(
+    st.lists(st.integers(0, 4 * 10**18), min_size=1),
+    st.sampled_from(["seconds", "iso", "ns"]),
+    st.integers(10, 19),
+)
+def test_many_times_are_written_as_each_alone(times, form, digits) -> None:
+    timer = Timer(form, digits)
+    for time_ns in [*times, T, T + 1, T - T % 10**9 + 999_999_999]:
+        assert timer.text(time_ns) == time_text(time_ns, form, digits)

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import time
 
 import pytest
@@ -7,7 +8,8 @@ from drivers.errors import DeviceError
 from iocs.ca.server import Server
 from iocs.device import Device, Place, all_signals
 from iocs.signals import Severity, readback
-from iocs.state import open_state
+from iocs.state import open_state, peek
+from tests.loop_lag import LoopLag
 from tests.newbox.device import Thermostat, ThermostatSettings
 
 
@@ -35,6 +37,31 @@ def test_a_shape_that_cannot_be_served_is_refused_each_time_and_changes_nothing(
             assert device.catalogue == before and device.state.load()["shape"] == {"channels": 2}
 
     with_device(tmp_path, test)
+
+
+def test_a_slow_disk_does_not_stop_the_loop_and_a_put_is_confirmed_once_it_is_saved(tmp_path, monkeypatch):
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (time.sleep(0.2), real(handle))[1])
+
+    async def test(device):
+        async with LoopLag() as lag:
+            device.reshape({"channels": 2})
+            await device.handle_put("P:T:ENABLE", 0, "anna@127.0.0.1")
+            saved = peek(tmp_path, "T")
+        assert (saved["enable"], saved["shape"]) == (False, {"channels": 2})
+        assert lag.longest < 0.05, lag.longest
+
+    with_device(tmp_path, test)
+
+
+def test_the_same_reason_with_other_numbers_is_told_and_not_logged_again(tmp_path, caplog):
+    async def test(device):
+        for reason in ("refused: 29x.11;98117", "refused: 29x.12;98093", "no answer"):
+            device.lost(reason)
+            assert device._server.reading("P:T:ERROR").value == reason
+
+    with_device(tmp_path, test)
+    assert [line.getMessage() for line in caplog.records] == ["lost: refused: 29x.11;98117", "lost: no answer"]
 
 
 def test_a_late_post_of_a_thread_is_dropped(tmp_path):

@@ -158,6 +158,10 @@ fields = [
         ('pattern = "("\nfields = [{ name = "gas" }]\n', "key line: pattern: not a regular expression"),
         ('separator = ";"\nfields = [{}]\n', "key line: there is no field with one of"),
         ('separator = ";"\nfields = [{ name = "gas", range = [5, 1] }]\n', "key line: gas: its range [5.0, 1.0] is"),
+        (
+            'separator = ";"\nfields = [{ name = "pressure", range = [900, 1100] }]\n',
+            "key line: pressure: its range [900.0, 1100.0] is beyond 30000 .. 110000 Pa, all that the sensor can give",
+        ),
         ('separator = ";"\nrequest = "\u00b0"\nfields = [{ name = "gas" }]\n', "key line.request: must be ASCII"),
         ('json = 1\nfields = [{ name = "gas" }]\n', "key line.json: "),
         ('separator = ";"\nchecksum = "md5"\nfields = [{ name = "gas" }]\n', "key line.checksum: "),

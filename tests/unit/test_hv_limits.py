@@ -120,6 +120,13 @@ def test_maxv_is_not_put_below_vset():
     assert told(CHANNEL, "MAXV", 100) == 100
 
 
+def test_an_output_that_maxv_holds_is_not_let_go_by_raising_maxv():
+    held = replace(CHANNEL, read=READ | {"VSET": 1500.0, "MAXV": 250.0})
+    assert "VSET = 1500 V is above MAXV = 250 V, which holds the output" in refusal(told, held, "MAXV", 8000)
+    assert told(held, "VSET", 250) == 250
+    assert told(replace(held, read=READ | {"VSET": 250.0, "MAXV": 250.0}), "MAXV", 8000) == 8000
+
+
 @pytest.mark.parametrize(("name", "value"), [("VSET", 101), ("ISET", 6), ("MAXV", 500), ("RUP", 50), ("TRIP", 1)])
 def test_a_tripped_channel_takes_nothing_but_less(name, value):
     channel = replace(CHANNEL, tripped="TRIP flag")

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from iocs.config import ConfigError, load
 from iocs.device import all_signals, idle_names
 from iocs.hv import HV
 from iocs.hv.settings import HvSettings
@@ -125,3 +126,17 @@ def test_signals_of_the_largest_line_fit():
     table = settings(boards=list(range(32)))
     assert len(signals(table, spans)) > 32 * 4 * 50
     assert from_plain(spans)[31].channels[3]["ISET"] == Range(0, 3000, 2)
+
+
+def test_two_devices_cannot_have_one_supply(tmp_path):
+    site = '[site]\nname = "lab"\nprefix = "LAB:"\n'
+    table = '[[device]]\nname = "{}"\ntype = "iocs.hv:HV"\nlink = "{}"\n'
+    (tmp_path / "site.toml").write_text(
+        site + table.format("A", "tcp://10.0.0.5") + table.format("B", "tcp://10.0.0.5:1470")
+    )
+    with pytest.raises(ConfigError, match=r"2 devices have the link tcp://.*:1470, which bears one owner only"):
+        load(tmp_path / "site.toml", kinds=True)
+    (tmp_path / "site.toml").write_text(
+        site + table.format("A", "tcp://10.0.0.5") + table.format("B", "tcp://10.0.0.6")
+    )
+    assert len(load(tmp_path / "site.toml", kinds=True).devices) == 2

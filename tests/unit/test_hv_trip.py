@@ -68,6 +68,15 @@ def test_a_flag_that_outlasts_the_clearing_is_no_new_trip_until_the_channel_was_
     assert not latch.stale_flag and feed(latch, [reading(9, TRIP)]) == [True] and latch.count == 3
 
 
+def test_a_trip_before_the_channel_was_seen_to_be_on_is_a_new_one():
+    latch = TripLatch()
+    feed(latch, [reading(1, TRIP)])
+    latch.clear(TRIP)
+    assert feed(latch, [reading(2, TRIP)]) == [False]
+    latch.told_on()
+    assert feed(latch, [reading(3, TRIP)]) == [True] and latch.count == 2
+
+
 def test_the_minute_before_is_on_an_even_grid():
     latch = TripLatch()
     feed(latch, [reading(float(n), imon=float(n)) for n in range(1000, 1100)])

@@ -324,7 +324,8 @@ def test_refused():
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "two..dots", "x" * 70])
 def test_hosts_that_are_not_there(host):
-    with pytest.raises(LinkError, match=host.replace(".", r"\.")):
+    cure = ".*spelled right" if host.startswith("no") else ""
+    with pytest.raises(LinkError, match=host.replace(".", r"\.") + cure):
         asyncio.run(make_link(Address("tcp", host, 1)).open(10))
 
 

@@ -258,6 +258,37 @@ def test_stations_of_a_concentrator_have_their_own_names_and_rows():
     assert values["UMSPANNWER_2:DIG1:A_VERY_L_16"].value == 1
 
 
+@pytest.mark.parametrize(
+    ("anunit", "north", "south"),
+    [
+        ({}, [500.0, -8.0], [500.0, -8.0]),
+        ({"A1": "factor"}, [50_000.0, -8.0], [50_000.0, -8.0]),
+        ({"A1": "factor", "NORTH:A1": "factor_1e-5"}, [0.5, -8.0], [50_000.0, -8.0]),
+        ({"A2": "factor", "SOUTH:A2": "raw"}, [500.0, 200.0], [500.0, -8.0]),
+    ],
+)
+def test_what_a_count_of_an_integer_analog_means_is_said_for_each_channel(anunit, north, south):
+    settings = PmuSettings(name="P", type="pmu", link="tcp://h", idcode=8, anunit=anunit)
+    one = replace(pmu(), format=0, analogs=(AnalogChannel("A1", 1, 100), AnalogChannel("A2", 2, -25)))
+    blocks = (replace(one, station="NORTH"), replace(one, station="SOUTH"), replace(one, station="WEST", format=4))
+    both = replace(V3_CONFIGURATION, pmus=blocks)
+    data = PmuData(0, (), 50.0, 0.0, (500.0, -8.0), ())
+    values = {}
+    for station in stations(both, "deg", settings.anunit):
+        values |= station.values(data, TimeQuality(0), None, scalars=False)
+    assert [[values[f"{name}:A1"], values[f"{name}:A2"]] for name in ("NORTH", "SOUTH")] == [north, south]
+    assert (values["WEST:A1"], values["WEST:A2"]) == (500.0, -8.0)  # floats are values already
+    shown = {signal.name: signal.doc for signal in PMU.signals(settings, frames.encode(both).hex())}
+    assert shown["NORTH:A2"].startswith("Analog 'A2', ANUNIT factor -25") and "factor" not in shown["WEST:A2"]
+
+
+def test_an_absent_analog_stays_nan_and_a_cfg3_scales_by_itself():
+    one = replace(pmu(), format=0, analogs=(AnalogChannel("A1", 1, 0), frames.ScaledAnalog("A2", 2.0, 1.0)))
+    channels = Channels(one, "deg", anunit={"A1": "factor", "A2": "factor"})
+    values = channels.values(PmuData(0, (), 50.0, 0.0, (math.nan, 7.0), ()))
+    assert math.isnan(values["A1"]) and values["A2"] == 7.0
+
+
 def test_what_a_cfg3_leaves_open_is_invalid():
     place = frames.Installation(bytes(16), math.inf, 13.25, math.inf, "?", 0, 50)
     values = installation_values(place)
@@ -272,6 +303,7 @@ def test_what_a_cfg3_leaves_open_is_invalid():
         ({"link": "udp://239.1.2.3", "data": "udp://h"}, "takes no commands"),
         ({"link": "udp://h?commands=maybe"}, "on, off|on .it is asked"),
         ({"link": "tcp://h", "invalid_when": ["sometimes"]}, "no_data"),
+        ({"link": "tcp://h", "anunit": {"MW": "kilo"}}, "'raw', 'factor' or 'factor_1e-5'"),
     ],
 )
 def test_ways_that_make_no_sense_are_refused(keys, message):

@@ -47,6 +47,29 @@ def test_it_answers_counts_its_clients_and_leaves_nothing_behind():
     assert not path.is_symlink() and not path.parent.exists()
 
 
+def test_what_has_the_name_already_is_left_alone(tmp_path):
+    name = tmp_path / "board"
+    name.write_text("precious")
+    with pytest.raises(FileExistsError, match="something else of that name"):
+        PtyPort(name)
+    assert name.read_text() == "precious" and list(tmp_path.iterdir()) == [name]
+    name.unlink()
+    name.symlink_to("/dev/null")
+    with pytest.raises(FileExistsError):
+        PtyPort(name)
+    assert os.readlink(name) == "/dev/null"
+    name.unlink()
+    name.symlink_to("/dev/pts/left-by-a-killed-simulator")
+    with PtyPort(name), PtyPort(name) as later:
+        found = os.readlink(name)
+        later.replug()
+        assert os.readlink(name) == found
+    assert not name.is_symlink()
+    with PtyPort(name) as earlier, PtyPort(name):
+        earlier.unplug()
+        assert name.is_symlink(), "the name is the later one's"
+
+
 async def until(condition):
     async with asyncio.timeout(10):
         while not condition():

@@ -1,8 +1,10 @@
 """Recording without a network: a client made of tests feeds readings; the files tell what came of them."""
 
 import asyncio
+import csv
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,14 @@ import numpy as np
 import pytest
 
 from archiver import record
+from archiver.batch import Event
+from archiver.last_events import LastEvents
 from archiver.record import Recorder
+from archiver.stores import build_outlets
+from iocs.ca.client import Mask
+from iocs.ca.metadata import Metadata
 from iocs.config import Site, load
-from iocs.signals import Catalogue, Kind, Reading, Severity, Signal, Status
+from iocs.signals import MONITOR, Catalogue, Kind, Reading, Severity, Signal, Status
 from iocs.state import open_state
 
 T = 1_790_000_000
@@ -27,6 +34,17 @@ def reading(value: Any, severity: Severity = Severity.NO_ALARM, connected: bool 
     return Reading(value, T * 10**9, severity, Status.NO_ALARM, connected, local=False)
 
 
+class FakeWatch:
+    def __init__(self, client: "FakeClient", name: str) -> None:
+        self.client, self.name = client, name
+
+    def end(self) -> None:
+        self.client.listeners.pop(self.name, None)
+
+    async def close(self) -> None:
+        self.end()
+
+
 class FakeClient:
     """Stands for the network: `say` is an event of a PV."""
 
@@ -37,6 +55,8 @@ class FakeClient:
         self.listeners: dict[str, Callable[[Reading], None]] = {}
         self.last: dict[str, Reading] = {}
         self.gets = 0
+        self.masks: dict[str, Mask] = {}
+        self.told: dict[str, Metadata] = {}
 
     async def __aenter__(self) -> "FakeClient":
         return self
@@ -44,12 +64,15 @@ class FakeClient:
     async def __aexit__(self, *exception: object) -> None:
         pass
 
-    def watch(self, name: str, on_reading: Callable[[Reading], None]) -> "FakeClient":
+    def watch(self, name: str, on_reading: Callable[[Reading], None], mask: Mask = Mask.VALUE) -> "FakeWatch":
         self.listeners[name] = on_reading
-        return self
+        self.masks[name] = mask
+        return FakeWatch(self, name)
 
-    async def close(self) -> None:
-        pass
+    async def metadata(self, name: str, timeout: float) -> Metadata:
+        if name not in self.told:
+            raise TimeoutError(f"PV {name} did not answer")
+        return self.told[name]
 
     async def get(self, name: str, timeout: float) -> Reading:
         self.gets += 1
@@ -61,6 +84,9 @@ class FakeClient:
         self.last[name] = reading(value, **how)
         self.listeners[name](self.last[name])
 
+    def sample(self, name: str, value: Any, second: int, **how: Any) -> None:
+        self.listeners[name](replace(reading(value, **how), time_ns=(T + second) * 10**9))
+
     def catalogue(self, **what: Any) -> None:
         told = catalogue(**what)
         self.say(told.prefix + "PVS", told.to_json())
@@ -70,11 +96,12 @@ class FakeClient:
         self.say(f"LAB:{device}:ROW", values, **how)
 
 
-def site(folder: Path, more: str = "", csv: str = "write_every = 3600") -> Site:
+def site(folder: Path, more: str = "", csv: str = "write_every = 3600", archive: str = "") -> Site:
     path = folder / "site.toml"
     path.write_text(
         f'[site]\nname = "lab"\nprefix = "LAB:"\n{more}\n[[device]]\nname = "PMU"\ntype = "test"\n'
-        f'[[device]]\nname = "GAS"\ntype = "test"\n[archive.csv]\ntime_format = "ns"\n{csv}\n'
+        f'[[device]]\nname = "GAS"\ntype = "test"\n'
+        f'[archive]\nspool_every = 0.02\n{archive}\n[archive.csv]\ntime_format = "ns"\n{csv}\n'
     )
     return load(path)
 
@@ -84,9 +111,9 @@ def recorded(site: Site, play: Callable[[FakeClient, Recorder], Any]) -> Recorde
     FakeClient()  # forget the network of a run before
 
     async def run() -> Recorder:
-        with open_state(site.state_dir, "archiver") as state:
-            recorder, stop = Recorder(site, state), asyncio.Event()
-            recorder.claim()
+        with open_state(site.state_dir, "archiver") as state, build_outlets(site) as outlets:
+            last = LastEvents(site.state_dir / "archiver-last.jsonl")
+            recorder, stop = Recorder(site, state, outlets, last), asyncio.Event()
             task = asyncio.create_task(recorder.run(stop))
             await until(lambda: task.done() or len(FakeClient.now.listeners) >= 2)
             try:
@@ -109,7 +136,18 @@ def rows(folder: Path) -> dict[str, list[int]]:
     return {
         path.name: [int(line.split(",")[0]) // 10**9 - T for line in path.read_text().splitlines()[1:]]
         for path in sorted((folder / "data").glob("*.csv"))
+        if not path.name.startswith("samples_")
     }
+
+
+def samples(folder: Path) -> list[list[str]]:
+    """Single samples and marks: time in s since T (empty for a mark, as those have the clock's), PV, value, alarm."""
+    lines = []
+    for path in sorted((folder / "data").glob("samples_*.csv"), key=lambda path: (len(path.name), path.name)):
+        for time_ns, pv, value, severity, status in list(csv.reader(path.read_text().splitlines()))[1:]:
+            mark = status.split()[0] in set(Event)
+            lines.append(["" if mark else str(int(time_ns) // 10**9 - T), pv, value, severity, status])
+    return lines
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +177,7 @@ def test_one_name_for_two_rows_is_made_two(tmp_path: Path, caplog: pytest.LogCap
 
     recorded(site(tmp_path, csv='name = "lab"'), play)
     assert rows(tmp_path) == {f"lab{T + 1}.csv": [1], f"labGAS_{T + 2}.csv": [2]}
-    assert "files of another row begin with 'lab' already" in caplog.text
+    assert "files of PMU:ROW begin with 'lab' already" in caplog.text
 
 
 @pytest.mark.parametrize("loss", [{"connected": False}, {"severity": Severity.INVALID}])
@@ -242,24 +280,29 @@ def test_damaged_state_is_told_and_stops_nothing(tmp_path: Path, caplog: pytest.
     assert "are not known" in caplog.text and rows(tmp_path) == {f"PMU_{T + 1}.csv": [1]}
 
 
-def test_a_bug_is_raised_after_all_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_a_store_is_raised_after_all_is_spooled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def play(client: FakeClient, recorder: Recorder) -> None:
         client.catalogue()
         client.row(1)
-        files = recorder.devices[0].rows["ROW"].files
-        whole, faults = files.write, [ZeroDivisionError("a bug")]
 
-        def write(sync: bool = False) -> bool:
-            if faults:
-                raise faults.pop()
-            return whole(sync)
+        def write(data: bytes) -> None:
+            raise ZeroDivisionError("a bug")
 
-        monkeypatch.setattr(files, "write", write)
+        monkeypatch.setattr(recorder.outlets[0].sink, "write", write)
         client.row(1, connected=False)
         await until(lambda: recorder._failed.done())
 
+    here = site(tmp_path)
     with pytest.raises(ZeroDivisionError):
-        recorded(site(tmp_path), play)
+        recorded(here, play)
+    assert rows(tmp_path) == {}
+    monkeypatch.undo()
+    monkeypatch.setattr(record, "Client", FakeClient)
+
+    async def nothing(client: FakeClient, recorder: Recorder) -> None:
+        pass
+
+    recorded(here, nothing)  # what was spooled is written by the next run
     assert rows(tmp_path) == {f"PMU_{T + 1}.csv": [1]}
 
 
@@ -270,10 +313,156 @@ def test_counts_are_told_when_they_change(tmp_path: Path, monkeypatch, caplog: p
         client.catalogue()
         client.row(1)
         client.row(1)
-        await until(lambda: "1 rows, 0 written, 1 held, 0 missing in 0 gaps, 1 repeats" in caplog.text)
+        await until(lambda: "1 rows, 0 missing in 0 gaps, 1 repeats" in caplog.text)
 
     with caplog.at_level(logging.INFO):
         recorded(site(tmp_path), play)
+
+
+VOLTS = (
+    Signal("CH0:VMON", unit="V", archive=MONITOR),
+    Signal("CH0:VSET", unit="V"),
+    Signal("MODE", kind=Kind.ENUM, states=("Off", "On"), archive=MONITOR),
+)
+FINE = ["NO_ALARM", "NO_ALARM"]
+
+
+def test_single_pvs_are_recorded_as_the_catalogue_says_and_the_patterns(tmp_path: Path) -> None:
+    async def play(client: FakeClient, recorder: Recorder) -> None:
+        client.catalogue(signals=(*SIGNALS, *VOLTS))
+        assert {name for name in client.listeners if name.startswith("LAB:PMU:")} == {
+            "LAB:PMU:PVS",
+            "LAB:PMU:ROW",
+            "LAB:PMU:CH0:VMON",
+            "LAB:PMU:CH0:VSET",
+        }
+        assert client.masks["LAB:PMU:CH0:VMON"] == Mask.LOG | Mask.ALARM
+        for second, volts in enumerate((1.0, 1.04, 1.2)):
+            client.sample("LAB:PMU:CH0:VMON", volts, second)
+        client.sample("LAB:PMU:CH0:VSET", 5.0, 7)
+        client.catalogue(version=2, signals=SIGNALS)
+        assert "LAB:PMU:CH0:VMON" not in client.listeners
+
+    modes = '[archive.modes]\n"PMU:MODE" = "none"\n"*:VSET" = "monitor"\n"PMU:CH?:VMON" = { deadband = 0.1 }\n'
+    recorded(site(tmp_path, archive=modes), play)
+    assert samples(tmp_path) == [
+        ["", "LAB:PMU:CH0:VMON", "", "NO_ALARM", "CONNECTED"],
+        ["0", "LAB:PMU:CH0:VMON", "1", *FINE],
+        ["2", "LAB:PMU:CH0:VMON", "1.2", *FINE],
+        ["", "LAB:PMU:CH0:VSET", "", "NO_ALARM", "CONNECTED"],
+        ["7", "LAB:PMU:CH0:VSET", "5", *FINE],
+    ]
+
+
+def test_a_row_that_is_not_wanted_leaves_its_columns_to_themselves(tmp_path: Path) -> None:
+    async def play(client: FakeClient, recorder: Recorder) -> None:
+        client.catalogue(signals=(replace(SIGNALS[0], archive=MONITOR), SIGNALS[1]))
+        assert "LAB:PMU:ROW" not in client.listeners
+        client.sample("LAB:PMU:FREQ", 50.0, 1)
+
+    recorded(site(tmp_path, archive='modes."PMU:ROW" = "none"'), play)
+    assert samples(tmp_path)[1] == ["1", "LAB:PMU:FREQ", "50", *FINE] and not rows(tmp_path)
+
+
+def test_a_row_may_be_thinned(tmp_path: Path) -> None:
+    async def play(client: FakeClient, recorder: Recorder) -> None:
+        client.catalogue()
+        for number in range(1, 26):
+            client.row(number)
+
+    recorded(site(tmp_path, archive='modes."*:ROW" = { every = 10 }'), play)
+    assert rows(tmp_path) == {f"PMU_{T + 1}.csv": [1, 10, 20]}
+
+
+def test_a_sampled_pv_gives_its_newest_value_each_period(tmp_path: Path) -> None:
+    async def play(client: FakeClient, recorder: Recorder) -> None:
+        client.catalogue(signals=VOLTS)
+        pv = recorder.pvs["LAB:PMU:CH0:VMON"]
+        for second in range(5):
+            client.sample("LAB:PMU:CH0:VMON", float(second), second)
+        await until(lambda: pv.recorded)
+        assert pv.seen == pv.recorded + pv.thinned + pv.waiting
+        client.sample("LAB:PMU:CH0:VMON", 9.0, 9)
+        client.sample("LAB:PMU:CH0:VMON", 9.0, 9, connected=False)  # a loss does not cost the newest value
+
+    recorded(site(tmp_path, archive='modes."*:VMON" = { every = 0.3 }'), play)
+    values = [line[2] for line in samples(tmp_path) if line[1] == "LAB:PMU:CH0:VMON"]
+    assert values[0] == "" and values[-3:] == ["4", "9", ""]
+
+
+def test_the_servers_own_catalogue_is_found(tmp_path: Path) -> None:
+    async def play(client: FakeClient, recorder: Recorder) -> None:
+        client.catalogue(device="IOC", signals=(Signal("MEM_USED", unit="B"),))
+        assert "LAB:IOC:MEM_USED" in client.listeners
+        assert "LAB:IOC:PMU:PVS" in client.listeners  # of a process that runs this device alone
+
+    recorded(site(tmp_path, archive='modes."IOC:MEM_USED" = "monitor"'), play)
+
+
+def test_after_a_reconnect_and_a_restart_the_old_value_is_not_recorded_twice(tmp_path: Path) -> None:
+    async def first(client: FakeClient, recorder: Recorder) -> None:
+        client.catalogue(signals=VOLTS)
+        client.sample("LAB:PMU:CH0:VMON", 1.0, 1)
+        client.sample("LAB:PMU:CH0:VMON", 1.0, 1, connected=False)
+        client.sample("LAB:PMU:CH0:VMON", 1.0, 1)  # back again, with what it had
+        client.sample("LAB:PMU:CH0:VMON", 2.0, 2)
+        client.sample("LAB:PMU:CH0:VMON", 3.0, 2)  # two events of one time stamp are two
+
+    async def second(client: FakeClient, recorder: Recorder) -> None:
+        client.catalogue(signals=VOLTS)
+        client.sample("LAB:PMU:CH0:VMON", 3.0, 2)
+        client.sample("LAB:PMU:CH0:VMON", 3.0, 3)
+
+    here = site(tmp_path)
+    recorded(here, first)
+    recorded(here, second)
+    lines = [line for line in samples(tmp_path) if line[1] == "LAB:PMU:CH0:VMON"]
+    assert [line[2] or line[4] for line in lines] == [
+        *("CONNECTED", "1", "DISCONNECTED", "CONNECTED", "2", "3", "STOPPED"),
+        *("CONNECTED", "3", "STOPPED"),
+    ]
+
+
+def test_what_was_never_processed_is_no_value(tmp_path: Path) -> None:
+    async def play(client: FakeClient, recorder: Recorder) -> None:
+        client.catalogue(signals=VOLTS)
+        client.sample("LAB:PMU:CH0:VMON", 0.0, -T, severity=Severity.INVALID)
+        assert recorder.pvs["LAB:PMU:CH0:VMON"].unprocessed == 1
+
+    recorded(site(tmp_path), play)
+    assert [line[4] for line in samples(tmp_path)] == ["CONNECTED", "STOPPED"]
+
+
+def test_gaps_of_rows_are_marked(tmp_path: Path) -> None:
+    async def play(client: FakeClient, recorder: Recorder) -> None:
+        client.catalogue()
+        client.row(1)
+        client.row(9)
+
+    recorded(site(tmp_path), play)
+    marks = [line[1:] for line in samples(tmp_path)]
+    assert marks[1] == ["LAB:PMU:ROW", "", "INVALID", "GAP 7"]
+
+
+def test_pvs_of_anybody_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def play(client: FakeClient, recorder: Recorder) -> None:
+        client.told["X:MODE"] = Metadata(Kind.ENUM, 1, False, states=("Off", "On"))
+        client.sample("X:MODE", 1, 1)
+        client.sample("X:MODE", 0, 2)
+        assert recorder.foreign[0].waiting == 2  # what it is is asked first
+        client.sample("X:T", 20.5, 3)
+        await until(lambda: recorder.pvs["X:MODE"].recorded == 2)
+        assert recorder.pvs["X:MODE"].source.states == ("Off", "On")
+        assert "LAB:PMU:FREQ" not in client.listeners  # a device's own are told of by its catalogue
+        client.catalogue(signals=VOLTS)
+        assert "LAB:PMU:CH0:VSET" in client.listeners
+
+    recorded(site(tmp_path, archive='pvs = ["X:MODE", "X:T", "LAB:PMU:FREQ", "LAB:PMU:CH0:VSET"]'), play)
+    assert [line[:3] for line in samples(tmp_path) if line[0]] == [
+        ["3", "X:T", "20.5"],
+        ["1", "X:MODE", "1"],
+        ["2", "X:MODE", "0"],
+    ]
 
 
 def test_rows_of_one_device_may_have_rules_of_their_own(tmp_path: Path) -> None:

@@ -20,11 +20,14 @@ class Taken:
     def __init__(self) -> None:
         self.rows: list[tuple[tuple[str, ...], int, list[float]]] = []
         self.now = 0.0
-        self.follower = RowFollower("LAB:PMU:ROW", self.take, lambda: self.now)
+        self.follower = RowFollower("LAB:PMU:ROW", self.take, self.gap, clock=lambda: self.now)
+        self.gaps: list[tuple[int, int, int]] = []
 
-    def take(self, row, time_ns, values) -> bool:
-        self.rows.append((tuple(signal.name for signal in row.signals), time_ns, list(values)))
-        return True
+    def take(self, row, event) -> None:
+        self.rows.append((tuple(signal.name for signal in row.signals), event.time_ns, list(event.values)))
+
+    def gap(self, missed: int, since: int, until: int) -> None:
+        self.gaps.append((missed, since, until))
 
     def send(self, sequence: int, version: int = 1, values=(1.0, 2.0), seconds: int | None = None) -> bool:
         return self.follower.receive(
@@ -74,6 +77,7 @@ def test_a_gap_is_counted_and_told_with_its_times(taken: Taken, caplog: pytest.L
     for number in (1, 2, 6):
         taken.send(number)
     assert (taken.follower.gaps, taken.follower.missed, taken.follower.rows) == (1, 3, 3)
+    assert [missed for missed, _, _ in taken.gaps] == [3]
     assert "3 rows are missing between 2026-09-21T14:13:22.000000005Z and 2026-09-21T14:13:26.000000005Z" in caplog.text
 
 
@@ -178,3 +182,12 @@ def test_nothing_is_said_when_all_is_well(taken: Taken, caplog: pytest.LogCaptur
             taken.send(number)
         taken.follower.tick()
     assert caplog.text == ""
+
+
+def test_the_next_run_goes_on_from_the_last_row_of_the_one_before(taken: Taken) -> None:
+    taken.send(5)
+    again = Taken()
+    again.follower = RowFollower("LAB:PMU:ROW", again.take, again.gap, taken.follower.last())
+    again.follower.learn(1, A)
+    assert not again.send(5) and again.send(9)
+    assert again.sequences == [9] and again.gaps == [(3, (T + 5) * 10**9 + 5, (T + 9) * 10**9 + 5)]

@@ -11,6 +11,7 @@ from drivers.c37118.simulated_stream import SimulatedStream
 from drivers.c37118.transport import TwoLinks, comes_by_itself, link_of
 from drivers.errors import LinkError, LinkTimeout
 from drivers.link import Address, Datagram, make_link, parse_address
+from drivers.udp_link import UdpLink
 from tests.processes import free_port
 
 HOST = "127.0.0.1"
@@ -57,6 +58,29 @@ def test_a_question_and_its_answers_one_datagram_at_a_time():
                 await link.read(1)
 
     asyncio.run(test())
+
+
+def test_an_empty_datagram_ends_nothing_and_is_counted(caplog):
+    async def test() -> None:
+        with peer() as box:
+            link = UdpLink(Address("udp", HOST, box.getsockname()[1]))
+            await link.open(5)
+            await link.write(b"question", 5)
+            _, where = await asyncio.to_thread(box.recvfrom, 100)
+            for answer in (b"", b"one", b"", b"", b"two"):
+                box.sendto(answer, where)
+            assert [await link.read(5), await link.read(5)] == [b"one", b"two"]
+            for answer in (b"old", b"", b"old"):
+                box.sendto(answer, where)
+            assert (await link.drop(), link.empty) == (6, 4)
+            with pytest.raises(LinkTimeout):
+                await link.read(0.05)
+            await link.close()
+
+    asyncio.run(test())
+    assert [record.message for record in caplog.records if "empty datagram" in record.message] == [
+        caplog.records[0].message
+    ]
 
 
 def test_nobody_at_the_port_is_told():

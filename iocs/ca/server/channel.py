@@ -23,14 +23,15 @@ class Channel:
         address: the name taken apart.
         rights: READ and WRITE, as the client was told.
         puts: that are under way.
+        gets: that wait for them.
     """
 
-    __slots__ = ("_form", "address", "cid", "circuit", "name", "puts", "pv", "rights", "sid", "subscriptions")
+    __slots__ = ("_form", "address", "cid", "circuit", "gets", "name", "puts", "pv", "rights", "sid", "subscriptions")
 
     def __init__(self, circuit: "Circuit", cid: int, sid: int, name: str, address: Address, pv: Pv) -> None:
         self.circuit, self.cid, self.sid, self.name, self.address, self.pv = circuit, cid, sid, name, address, pv
         self.rights = 0
-        self.puts = 0
+        self.puts = self.gets = 0
         self._form = Form(-1, 0)
         self.subscriptions: set[Subscription] = set()
         pv.channels.add(self)

@@ -28,7 +28,9 @@ HIGH, LOW = 1 << 17, 1 << 14  # bytes in asyncio's buffer: from here on the clie
 SMALL = 1024  # bytes; nothing but a put is longer
 LINGER = 2.0  # s; how long a client that was cut off may take to read the last words
 PUTS_AT_ONCE = 200  # of one client; so many go on when it leaves
-KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}  # s, s, times: dead peers go within 2 minutes
+# s, s, times: a peer that died in silence goes within 2 minutes; one that data were under way to goes when the kernel
+# gives up (tcp_retries2, a quarter of an hour): a shorter limit (TCP_USER_TIMEOUT) would end those that are only stuck
+KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,10 @@ class Circuit(Outgoing):
 
     def new_channel(self, cid: int, name: str) -> Channel | None:
         """Open a channel; None if there is no such PV or the client has too many."""
-        found = self.context.find(name) if len(self.channels) < self.limits.channels else None
+        if len(self.channels) >= self.limits.channels:
+            self.context.counts.refused += 1
+            return None
+        found = self.context.find(name)
         if found is None:
             return None
         self._sid = self._sid % 0xFFFFFFFF + 1

@@ -42,7 +42,7 @@ class Counts:
         updates: events, since the start.
         dropped: events that gave way to newer ones because a client was slow.
         puts, refused_puts: of clients.
-        refused: connections and subscriptions over a limit, for which no descriptor was left, or not allowed.
+        refused: connections, channels and subscriptions over a limit, for which no descriptor was left, or not allowed.
         malformed: connections that were closed because the client broke the protocol.
         too_large: messages over EPICS_CA_MAX_ARRAY_BYTES.
         searches: names that were searched for.
@@ -117,7 +117,11 @@ class Context(server.Context):
 
     def admits(self, address: str) -> bool:
         """Whether a client at this address may connect; who may not gets no answer to its searches either."""
-        return self.access is None or self.access.admits(address)
+        try:
+            return self.access is None or self.access.admits(address)
+        except OSError as error:  # no descriptor left to see whose address it is; the client comes again
+            log.debug("%s: %s", address, error)
+            return False
 
     def _has_room(self, address: str) -> bool:
         """Whether one more connection fits: of all clients, and of those at this address."""

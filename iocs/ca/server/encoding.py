@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from iocs.ca import EPICS_EPOCH, NS
-from iocs.signals import TEXT_BYTES
+from iocs.signals import STR_BYTES, TEXT_BYTES
 
 if TYPE_CHECKING:
     from iocs.ca.server.pv import Pv
@@ -155,7 +155,8 @@ def _text(text: str, own: int, native: int, long: bool, part: tuple[int, int | N
     if not long and own == STRING:
         number = fitted(float(text) if text.strip() else 0.0, native)
         return struct.pack(f">{_CODES[native]}", number), 1
-    raw = (text.encode(errors="replace")[:TEXT_BYTES] + (b"\0" if long else b"")) or b"\0"
+    most = STR_BYTES if own == STRING else TEXT_BYTES  # as the client was told
+    raw = (cut(text, most - long) + bytes(long)) or b"\0"
     if part is not None:
         raw = raw[slice(*part)]
     if native == CHAR:

@@ -59,7 +59,7 @@ def parse(name: str) -> Address | None:
 
 def _filters(text: str) -> tuple[Part | None, Deadband | None, bool]:
     if text.startswith("{"):
-        text = _checked(json.loads(text))
+        text = _checked(json.loads(text, object_pairs_hook=_once))
     parsed = ca.parse_channel_filter(text)
     if parsed.sync is not None:
         raise ValueError("the filter sync is not served")
@@ -75,11 +75,23 @@ def _filters(text: str) -> tuple[Part | None, Deadband | None, bool]:
     return part, deadband, bool(parsed.ts)
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON in which nothing stands twice: of two filters none may be passed over."""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("something stands twice in a filter")
+    return found
+
+
 def _checked(filters: dict[str, Any]) -> str:
     """Give the filters as caproto's parser takes them: it fails on the long form of dbnd, and takes any ts."""
+    if None in filters.values():
+        raise ValueError("null is no filter")
     deadband = filters.get("dbnd")
-    if isinstance(deadband, dict) and set(deadband) == {"m", "d"} and deadband["m"] in ("abs", "rel"):
-        filters["dbnd"] = {deadband["m"]: deadband["d"]}
+    if isinstance(deadband, dict) and "d" in deadband and {*deadband} <= {"m", "d"}:
+        mode = deadband.get("m", "abs")
+        if mode not in ("abs", "rel"):
+            raise ValueError(f"the filter dbnd has no mode {mode!r}")
+        filters["dbnd"] = {mode: deadband["d"]}
     if filters.get("ts", {}) != {}:
         raise ValueError("the filter ts is served without options")
     return json.dumps(filters)

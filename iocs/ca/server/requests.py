@@ -23,6 +23,7 @@ STRAY_READ = 256  # elements; clients may ask for so many of a scalar
 STRAY_PUT = 1024  # elements; so many are read of every put, for a refusal in the device's own words
 PUT_OVERHEAD = 4096  # bytes that a put costs besides its own while it waits
 SETTLE = 0.02  # s; how long a get waits for the same channel's put, as caput reads back at once
+SETTLING = 16  # gets of a channel that wait so; more are no reading back, and each costs a task
 
 
 def _version(circuit: "Circuit", request: Request) -> None:
@@ -114,7 +115,8 @@ def _read(circuit: "Circuit", request: Request) -> None:
 def read(circuit: "Circuit", command: int, dtype: int, count: int, sid: int, ioid: int) -> None:
     """Answer a get: at once, unless a put of the same channel is under way."""
     channel = circuit.channel(sid)
-    if channel.puts:
+    if channel.puts and channel.gets < SETTLING:
+        channel.gets += 1
         circuit.context.server_tasks.create(_read_settled(circuit, channel, command, dtype, count, ioid))
     else:
         _answer_read(circuit, channel, command, dtype, count, ioid)
@@ -124,6 +126,7 @@ async def _read_settled(circuit: "Circuit", channel: Channel, *asked: int) -> No
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SETTLE):
             await channel.pv.settled()
+    channel.gets -= 1
     if circuit.connected and channel.sid in circuit.channels:
         _answer_read(circuit, channel, *asked)
 
@@ -186,13 +189,14 @@ def _refused(circuit: "Circuit", channel: Channel, request: Request, size: int) 
     pv, limits, context = channel.pv, circuit.limits, circuit.context
     most = limits.memory // 2
     given = max(request.elements, size // encoding.SIZES[request.dtype % 7])
+    fit = max(pv.size, channel.shape[1])
     status = wire.PUT_FAILED
     if not pv.writable:
         status, reason = wire.NO_WRITE, f"{pv.name} cannot be put"
     elif not channel.rights & WRITE:
         status, reason = wire.NO_WRITE, f"write access to {channel.name} denied"
-    elif not request.elements or given > max(pv.size, STRAY_PUT):
-        reason = f"{given} elements are given, at most {pv.size} fit"
+    elif not request.elements or given > max(fit, STRAY_PUT):
+        reason = f"{given} elements are given, at most {fit} fit"
     elif circuit.puts >= limits.puts and not _urgent(pv, request):
         reason = f"{circuit.puts} puts of this client wait already"
     elif context.put_bytes + size > most and circuit.put_bytes + size > most // len(context.circuits):
@@ -235,6 +239,8 @@ async def _put(circuit: "Circuit", channel: Channel, request: Request, size: int
                     await put(pv.name, value, circuit.who)
     except Refused as error:
         reason = str(error) or "refused"
+    except asyncio.CancelledError:  # the last that this task does is to tell it
+        reason = "the server was stopped before the device confirmed"
     except Exception as error:
         log.exception("put of %s failed", channel.name)
         reason = f"internal error: {type(error).__name__}: {error}"

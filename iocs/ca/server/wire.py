@@ -71,8 +71,8 @@ def padded(text: bytes) -> bytes:
 
 
 def text(body: bytes) -> str:
-    """Give the text of a body, up to its NUL."""
-    return body.split(b"\0", 1)[0].decode("latin-1")
+    """Give the text of a body (UTF-8, as in the site file), up to its NUL."""
+    return body.split(b"\0", 1)[0].decode(errors="replace")
 
 
 def found(port: int, address: int, cid: int) -> bytes:

@@ -1,0 +1,427 @@
+"""A LeCroy scope over VXI-11 as PVs: its settings, its waveforms, and runs of events that go to files.
+
+While the scope acquires, each event is read whole and posted: all channels with one event number and one time stamp, of
+this computer's clock. In a run the scope is armed for one event at a time, and again once that is on disk.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from drivers.errors import DeviceError, DriverError, ProtocolError
+from drivers.lecroy.acquire import read_event
+from drivers.lecroy.replies import NEW
+from drivers.lecroy.scope import Scope
+from drivers.lecroy.vxi11 import parse_address
+from iocs.config import DeviceSettings, SitePath
+from iocs.device import Device, Life, Place
+from iocs.scope_runs import Runs
+from iocs.scope_signals import MEASURED, TRIGGERS, signals_of, values_of
+from iocs.scope_waveforms import prepared
+from iocs.signals import Bad, Reading, Refused, Severity, Signal, Status
+from iocs.simulation import simulator
+
+log = logging.getLogger(__name__)
+
+
+class ScopeSettings(DeviceSettings):
+    """Table of a scope."""
+
+    link: str = Field(description="Its address, vxi11://host/inst0; with a port no port mapper is asked.")
+    channels: int = Field(4, ge=1, le=4, description="How many inputs it has.")
+    maxpts: int = Field(
+        10_000, ge=100, le=1_000_000, description="Most points of WF, which is thinned to lows and highs."
+    )
+    fullpts: int = Field(1_000_000, ge=1000, le=16_000_000, description="Most points of WF:FULL.")
+    poll: float = Field(0.02, gt=0, le=1, description="Seconds between two looks for a new event.")
+    reread: float = Field(0.5, gt=0, le=10, description="Seconds between two readings of all settings.")
+    rate: float = Field(10.0, gt=0, description="Most events a second that are read while no run is under way.")
+    runs: SitePath = Field("runs", validate_default=True, description="Folder of the runs; made if missing.")  # type: ignore[assignment]
+    run_pvs: list[str] = Field([], description="PVs whose values go beside a run, at its start and end.")
+
+    @field_validator("link")
+    @classmethod
+    def _link(cls, link: str) -> str:
+        return str(parse_address(link))
+
+
+class Oscilloscope(Device):
+    """One scope."""
+
+    Settings = ScopeSettings
+    settings: ScopeSettings
+
+    def __init__(self, settings: ScopeSettings, place: Place) -> None:
+        super().__init__(settings, place)
+        self._scope: Scope | None = None
+        self._busy = asyncio.Lock()  # held over an event and over a put: neither comes between the other's questions
+        self._reading = False
+        self._armed = False  # for the run's next event
+        self._pending: dict[str, memoryview] | None = None  # an event that the disk refused
+        self._complaint = ""  # the last reason why an event was left out
+        self._stale = True  # all is to be posted, also what has not changed
+        self._full: set[str] = set()
+        self._shown: dict[str, Any] = {}  # read-backs as they were read last
+        self._count = self._lost = 0
+        self._counted = (time.monotonic(), 0)
+        self._next_event = 0.0
+        self._readings: dict[str, Reading] = {}
+        self._runs = Runs(
+            settings.runs, self.memory.setdefault("run", {}), self.save, self._tell_run, self._readings_now
+        )
+        self._ends: list[Callable[[], Any]] = []
+
+    @staticmethod
+    def signals(settings: ScopeSettings, shape: Any) -> list[Signal]:
+        """Give the signals of the scope and of each of its inputs."""
+        return signals_of(settings.channels, settings.maxpts, settings.fullpts)
+
+    @staticmethod
+    @contextmanager
+    def simulate(settings: ScopeSettings) -> Iterator[ScopeSettings]:
+        """Run a simulated scope."""
+        with simulator("drivers.lecroy.simulator", ["--port", "0"]) as address:
+            yield settings.model_copy(update={"link": address})
+
+    @property
+    def lost_after(self) -> float:
+        """3 s; while a waveform comes the link itself watches over it."""
+        return self.settings.lost_after or (3600.0 if self._reading else max(3.0, 3 * self.settings.reread))
+
+    def lost(self, reason: str, *, life: Life = Life.LOST) -> None:
+        """Lose the scope; it may come back within the same session, when it was merely silent for a while."""
+        self._stale = True
+        super().lost(reason, life=life)
+
+    async def run(self) -> None:
+        """Read settings and events until the scope is lost."""
+        self._watch_run_pvs()
+        scope = Scope(self.settings.link, self.settings.channels)
+        try:
+            self.identify(str(await scope.open()))
+            self._scope, self._armed, self._shown = scope, False, {}
+            self._signals_by_name = {each.name: each for each in self.signals(self.settings, None)}
+            settings = await self._reread(scope)
+            await self._runs.back(settings)
+            due = time.monotonic() + self.settings.reread
+            while True:
+                await self._look(scope)
+                if time.monotonic() >= due:
+                    async with self._busy:
+                        await self._reread(scope)
+                    self._tell_counts()
+                    due = time.monotonic() + self.settings.reread
+                await asyncio.sleep(self.settings.poll)
+        except asyncio.CancelledError:
+            await self._runs.end("the scope was released, or the program ended")
+            raise
+        finally:
+            self._scope = None
+            await scope.close()
+
+    async def put(self, signal: Signal, value: Any, by: str) -> Any:
+        """Bring a value to the scope; what comes back is what the scope has made of it."""
+        name = signal.name
+        if name.startswith("RUN:"):
+            return await self._put_run(name, value)
+        if name.endswith(":WF:GET"):
+            if value:
+                self._full.add(name.split(":")[0])
+            return 0
+        scope = self._connected()
+        word = signal.states[value] if signal.states else value
+        try:
+            async with self._busy:
+                if name == "CMD":
+                    return await self._expert(scope, str(value))
+                await self._set(scope, name, word)
+                await self._reread(scope)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        if signal.name in ("ARM", "STOP", "FORCE", "STORE"):
+            return 0
+        confirmed = self._shown.get(name)
+        if confirmed is None or isinstance(confirmed, Bad):
+            raise DeviceError(f"{name}: the scope does not tell what it has made of it")
+        return confirmed
+
+    # Within: what is put
+
+    def _connected(self) -> Scope:
+        if self._scope is None:
+            raise Refused("the scope does not answer")
+        return self._scope
+
+    async def _set(self, scope: Scope, name: str, word: Any) -> None:
+        """Set one setting; the verbs check it and see whether the scope refuses."""
+        channel, _, leaf = name.partition(":") if name[:1] == "C" and name[1:2].isdigit() else ("", "", name)
+        if leaf in ("ARM", "STOP", "FORCE", "STORE"):
+            if word != "Do":
+                return
+            if self._runs.taking and leaf != "FORCE":
+                raise Refused("a run is under way; put RUN:STOP or RUN:PAUSE first")
+            await {"ARM": scope.arm, "STOP": scope.stop, "FORCE": scope.force, "STORE": scope.store}[leaf]()
+            self._next_event = 0.0  # somebody waits for it
+            return
+        if self._runs.taking:
+            raise Refused("a run is under way, its settings stay; put RUN:STOP or RUN:PAUSE first")
+        if channel:
+            verbs = {
+                "VDIV": scope.volt_div,
+                "OFST": scope.offset,
+                "CPL": scope.coupling,
+                "BWL": scope.bandwidth_limit,
+                "ATTN": scope.attenuation,
+                "TRLV": scope.trig_level,
+                "TRSL": scope.trig_slope,
+                "TRCP": scope.trig_coupling,
+                "ON": scope.display,
+            }
+            await verbs[leaf](channel, word)
+            return
+        now = self._words()
+        match leaf:
+            case "TRTYPE":
+                await scope.trig_select(word, now["TRSRC"])
+            case "TRSRC":
+                await scope.trig_select(now["TRTYPE"], word)
+            case "SEQ:ON":
+                await scope.sequence(word)
+            case "SEQ:N":
+                await scope.sequence(now["SEQ:ON"], word)
+            case "AUTOSTORE":
+                await scope.store_setup(word)
+            case "WFSU:SP" | "WFSU:NP" | "WFSU:FP" | "WFSU:SN":
+                setup = {key: now[f"WFSU:{key}"] for key in ("FP", "NP", "SP", "SN")} | {leaf[5:]: word}
+                await scope.waveform_setup(*setup.values())
+            case _:
+                plain = {
+                    "TDIV": scope.time_div,
+                    "TRDL": scope.trig_delay,
+                    "MSIZ": scope.memory_size,
+                    "TRMD": scope.trig_mode,
+                    "TRWI": scope.trig_window,
+                }
+                await plain[leaf](word)
+
+    def _words(self) -> dict[str, Any]:
+        """Give the read-backs, enums as words.
+
+        Raises:
+            Refused: one of them is not known.
+        """
+        words: dict[str, Any] = {}
+        for name in ("TRTYPE", "TRSRC", "SEQ:ON", "WFSU:SP", "WFSU:NP", "WFSU:FP", "WFSU:SN"):
+            value = self._shown.get(name)
+            if value is None or isinstance(value, Bad):
+                raise Refused(f"{name}: what the scope has now is not known")
+            states = self._signals_by_name[name].states
+            words[name] = states[value] if states else value
+        return words
+
+    async def _expert(self, scope: Scope, text: str) -> str:
+        """Send what an expert wrote; a question's answer goes to REPLY."""
+        if "?" in text:
+            reply = await scope.ask(text)
+        else:
+            await scope.write(text)
+            reply = ""
+        self.post(time.time_ns(), {"REPLY": reply})
+        await self._reread(scope)
+        return text
+
+    async def _put_run(self, name: str, value: Any) -> Any:
+        runs = self._runs
+        match name:
+            case "RUN:START":
+                if value:
+                    shown = tuple(f"C{n}" for n in range(1, self.settings.channels + 1) if self._is_on(f"C{n}"))
+                    async with self._busy:
+                        self._armed = False
+                        await runs.start(shown, await self._reread(self._connected()))
+                return 0
+            case "RUN:STOP":
+                if value:
+                    await self._end_run("stopped")
+                return 0
+            case "RUN:PAUSE":
+                runs.pause(bool(value))
+                self._armed = False
+                self.tell(runs.values())
+                return value
+        if runs.active:
+            raise Refused("a run is under way; this is for the next one, put RUN:STOP first")
+        return runs.wish(name, value)
+
+    async def _end_run(self, why: str) -> None:
+        """End the run, and the wait for its next event."""
+        armed, self._armed = self._armed, False
+        lost, self._pending = self._pending is not None, None
+        await self._runs.end(f"{why}; the last event was not written" if lost else why)
+        if armed and self._scope is not None:
+            with contextlib.suppress(DriverError):  # the scope's own loop will find and tell it
+                await self._scope.stop()
+
+    # Within: what is read
+
+    async def _reread(self, scope: Scope) -> dict[str, str]:
+        """Read all settings; post the read-backs, and the setpoints that the front panel has changed."""
+        settings = await scope.settings()
+        store = await self._autostore(scope)
+        values = values_of({**settings, **store}, self._signals_by_name)
+        posted: dict[str, Any] = {f"{name}_RBV": value for name, value in values.items()}
+        back, self._stale = self._stale, False
+        for name, value in values.items():
+            if not isinstance(value, Bad) and (back or self._shown.get(name) != value):
+                posted[name] = value
+        if back:
+            posted |= {**self._idle_values(), **self._runs.values()}
+        for name in (n for n, each in self._signals_by_name.items() if f"{n}_RBV" in self._signals_by_name):
+            if name not in values and name not in self._shown:
+                gone = Bad("this model does not tell", severity=Severity.INVALID, status=Status.UDF)
+                posted[name] = posted[f"{name}_RBV"] = gone
+        overloads = {
+            f"C{n}:OVERLOAD": int(settings.get(f"C{n}:CPL") == "OVL" or f"C{n} overloaded" in scope.ddr)
+            for n in range(1, self.settings.channels + 1)
+        }
+        for n in range(1, self.settings.channels + 1):
+            if values.get(f"C{n}:ON") == 0 and self._shown.get(f"C{n}:ON") != 0:
+                off = Bad("the channel is not shown", severity=Severity.MINOR, status=Status.DISABLE)
+                posted |= {f"C{n}:{leaf}": off for leaf in ("WF", "TIME", *MEASURED)}
+        self._shown |= values
+        self._runs.settings = settings
+        self.post(time.time_ns(), {**posted, **overloads, "TROUBLE": scope.ddr})
+        return settings
+
+    async def _autostore(self, scope: Scope) -> dict[str, str]:
+        """Read AutoStore's settings; a model without it does not tell, which is asked once a connection."""
+        if "AUTOSTORE" in self._shown and self._shown["AUTOSTORE"] is None:
+            return {}
+        try:
+            return {"STST": await scope.autostore()}
+        except DeviceError as error:
+            log.info("AutoStore: %s", error)
+            self._shown["AUTOSTORE"] = None
+            return {}
+
+    def _is_on(self, channel: str) -> bool:
+        return self._shown.get(f"{channel}:ON") == 1
+
+    async def _look(self, scope: Scope) -> None:
+        """See whether there is a new event, and take it; arm for the next one of a run."""
+        runs = self._runs
+        if self._pending is not None:
+            await self._store(self._pending)
+        if runs.finished:
+            await self._end_run("complete")
+        if runs.taking and not self._armed and self._pending is None:
+            async with self._busy:
+                await scope.single()
+            self._armed = True
+        await scope.status()
+        taking = runs.taking and self._armed
+        if not scope.inr & NEW or (not taking and time.monotonic() < self._next_event):
+            return
+        scope.inr &= ~NEW
+        self._next_event = time.monotonic() + 1 / self.settings.rate
+        shown = [f"C{n}" for n in range(1, self.settings.channels + 1) if self._is_on(f"C{n}")]
+        channels = runs.channels if taking else shown
+        if not channels:
+            return
+        taken_ns = time.time_ns()
+        event = await self._read(scope, channels)
+        if event is None:
+            return
+        if taking:
+            await self._store(event)
+        measured = await scope.parameters(list(MEASURED), channels)
+        await self._post_event(taken_ns, event, measured)
+
+    async def _read(self, scope: Scope, channels: Sequence[str]) -> dict[str, memoryview] | None:
+        """Read the channels of an event; None = they are not whole, or not of one trigger, which is counted."""
+        self._reading = True
+        try:
+            async with self._busy:
+                event = await read_event(scope, channels)
+        except ProtocolError as error:
+            self._lost += 1
+            self._armed = False
+            self._tell_counts()
+            log.log(logging.DEBUG if str(error) == self._complaint else logging.WARNING, "event left out: %s", error)
+            self._complaint = str(error)
+            if not scope.link.is_open:
+                raise
+            return None
+        finally:
+            self._reading = False
+        return event
+
+    async def _store(self, event: dict[str, memoryview]) -> None:
+        """Write an event of the run; what the disk refuses stays, and the scope is not armed again."""
+        if self._runs.taking:
+            self._pending = None if await self._runs.store(event) else event
+            self._armed = False
+            self.tell(self._runs.values())
+
+    async def _post_event(
+        self, taken_ns: int, event: Mapping[str, memoryview], measured: Mapping[str, Mapping[str, float | None]]
+    ) -> None:
+        full, self._full = self._full & event.keys(), self._full - event.keys()
+        settings = self.settings
+        values = await asyncio.to_thread(prepared, event, settings.maxpts, full, settings.fullpts, TRIGGERS)
+        for channel, each in measured.items():
+            for name, value in each.items():
+                if name in MEASURED:
+                    values[f"{channel}:{name}"] = Bad("the scope finds no value") if value is None else value
+        self._count += 1
+        self._complaint = ""
+        values |= {"EVENT": self._count, "ACQ:COUNT": self._count}
+        self.post(taken_ns, values)
+
+    def _idle_values(self) -> dict[str, Any]:
+        """Give the values of commands and counts, which no scope tells."""
+        values: dict[str, Any] = {name: 0 for name in ("ARM", "STOP", "FORCE", "STORE")}
+        values |= {f"C{n}:WF:GET": 0 for n in range(1, self.settings.channels + 1)}
+        return values | {
+            "CMD": "",
+            "REPLY": "",
+            "LOST": self._lost,
+            "ACQ:COUNT": self._count,
+            "ACQ:RATE": 0.0,
+            "EVENT": self._count,
+        }
+
+    def _tell_counts(self) -> None:
+        now = time.monotonic()
+        since, then = self._counted
+        self._counted = (now, self._count)
+        self.tell({"LOST": self._lost, "ACQ:RATE": (self._count - then) / max(now - since, 1e-3)})
+        if self._runs.active:
+            self.tell(self._runs.values())
+
+    def _tell_run(self, values: Mapping[str, Any]) -> None:
+        self.tell(values)
+
+    def _watch_run_pvs(self) -> None:
+        if self._ends:
+            return
+        for name in self.settings.run_pvs:
+            self._ends.append(self.watch(name, lambda reading, name=name: self._readings.__setitem__(name, reading)))
+
+    def _readings_now(self) -> dict[str, Any]:
+        """Give the chosen PVs as plain data."""
+        told: dict[str, Any] = {}
+        for name in self.settings.run_pvs:
+            reading = self._readings.get(name)
+            if reading is None or not reading.connected:
+                told[name] = None
+                continue
+            value = reading.value.tolist() if hasattr(reading.value, "tolist") else reading.value
+            told[name] = {"value": value, "time_ns": reading.time_ns, "severity": reading.severity.name}
+        return told

@@ -1,0 +1,144 @@
+"""What is answered over HTTP, by the rules of those that read it: Phoebus' reader, an appliance's clients."""
+
+import gzip
+import http.client
+import json
+import signal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from archiver.history import History
+from archiver.serve.answers import Answers, Refused
+from archiver.sinks.csv_files import CsvFiles
+from iocs.archive_tables import ServeTable
+from iocs.signals import Kind, Signal
+from tests.processes import Process
+from tests.unit import test_history
+from tests.unit.test_history import HOUR, T, site, written
+
+S = 10**9
+
+
+def strict(sample: dict[str, Any]) -> None:
+    """The rules of Phoebus' reader, by its own source: what it does not know it refuses."""
+    known = {"metaData", "minimum", "maximum", "quality", "severity", "status", "time", "type", "value"}
+    assert set(sample) <= known and {"quality", "severity", "status", "time", "type", "value"} <= set(sample)
+    assert set(sample["severity"]) == {"level", "hasValue"}
+    assert sample["severity"]["level"] in ("OK", "MINOR", "MAJOR", "INVALID")
+    assert list(sample).index("type") < list(sample).index("value") and isinstance(sample["time"], int)
+    meta, kind = sample.get("metaData", {}), sample["type"]
+    limits = {"displayLow", "displayHigh", "warnLow", "warnHigh", "alarmLow", "alarmHigh"}
+    match kind:
+        case "double" | "minMaxDouble":
+            assert set(meta) == {"type", "precision", "units", *limits} and meta["type"] == "numeric"
+            for number in (*sample["value"], *(meta[limit] for limit in limits)):
+                assert isinstance(number, int | float) or number in ("NaN", "Infinity", "-Infinity")
+        case "enum":
+            assert set(meta) == {"type", "states"} and all(isinstance(value, int) for value in sample["value"])
+        case "string":
+            assert not meta and all(isinstance(value, str) for value in sample["value"])
+        case _:
+            raise AssertionError(kind)
+    assert ({"minimum", "maximum"} <= set(sample)) == (kind == "minMaxDouble")
+
+
+@pytest.fixture
+def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
+    mode = Signal("MODE", kind=Kind.ENUM, states=("Off", "On"), archive=test_history.MONITOR)
+    monkeypatch.setattr(test_history, "SIGNALS", (*test_history.SIGNALS, mode))
+    here = site(tmp_path)
+    written(here)
+    sink = CsvFiles(here.archive.csv)
+    source = test_history.Source("LAB:HV:MODE", "HV", "MODE", "HV:MODE")
+    sink.write(sink.encode(test_history.Batch(T, [(source, test_history.reading(1, T + 5))])).data)
+    sink.close()
+    return Answers(History.of_site(here), "lab", ServeTable.model_validate({"most_samples": 500, "most_days": 30}))
+
+
+def samples(answers: Answers, name: str, start: int, end: int, **words: str) -> list[dict[str, Any]]:
+    path = f"/archive/1/samples/{quote(name, safe='')}"
+    found = answers.answer(path, {"start": str(start), "end": str(end), **words})
+    for sample in found:
+        strict(json.loads(json.dumps(sample, allow_nan=False)))
+    return found
+
+
+def test_the_list_and_the_names(answers: Answers) -> None:
+    (archive,) = answers.answer("/archive/", {})
+    assert set(archive) == {"key", "name", "description"} and archive["key"] == 1
+    names = ["LAB:HV:CH0:IMON", "LAB:HV:CH0:VMON", "LAB:HV:MODE"]
+    assert answers.answer("/archive/1/channels-by-pattern/*", {}) == names
+    assert answers.answer("/archive/1/channels-by-pattern/LAB%3AHV%3ACH%3F%3A*", {}) == names[:2]
+    assert answers.answer("/mgmt/bpl/getAllPVs", {"pv": "*MODE"}) == names[2:]
+
+
+def test_samples_of_each_kind(answers: Answers) -> None:
+    found = samples(answers, "LAB:HV:CH0:VMON", T, T + 4 * HOUR)
+    assert len(found) == 182 and found[1]["value"] == [1 / 7] and found[1]["metaData"]["units"] == "V"
+    assert found[-1]["severity"] == {"level": "INVALID", "hasValue": False} and found[-1]["value"] == ["NaN"]
+    assert [sample["value"] for sample in found if sample["type"] == "string"] == [["a text,\nof \\two lines"]]
+    (mode,) = samples(answers, "LAB:HV:MODE", T, T + HOUR)
+    assert (mode["type"], mode["value"], mode["metaData"]["states"]) == ("enum", [1], ["Off", "On"])
+
+
+def test_bins_where_there_is_more_than_is_asked_for(answers: Answers) -> None:
+    found = samples(answers, "LAB:HV:CH0:IMON", T, T + 3 * HOUR - 1, count="10")
+    assert len(found) == 10 and {sample["type"] for sample in found} == {"minMaxDouble"}
+    first = found[0]
+    assert (first["minimum"], first["maximum"]) == (0.0, 17.5) and first["value"] == [8.75]
+    assert all(T <= sample["time"] <= T + 3 * HOUR for sample in found)
+
+
+def test_the_appliance_answers(answers: Answers) -> None:
+    words = {"from": "2026-09-21T16:58:00Z", "to": "2026-09-21T18:00:00Z"}
+    (answer,) = answers.answer("/retrieval/data/getData.json", {"pv": "LAB:HV:CH0:VMON", **words})
+    assert answer["meta"] == {"name": "LAB:HV:CH0:VMON", "EGU": "V", "PREC": "3"}
+    assert answer["data"][-1] == {"secs": T // S + 179 * 60, "nanos": 0, "val": 179 / 7, "severity": 0, "status": 0}
+    (answer,) = answers.answer("/retrieval/data/getData.json", {"pv": "mean_60(LAB:HV:CH0:IMON)", **words})
+    assert [point["val"] for point in answer["data"]] == [178.25, 179.25]
+
+
+@pytest.mark.parametrize(
+    ("path", "words", "status", "text"),
+    [
+        ("/", {}, 404, "getData.json"),
+        ("/archive/2/samples/X", {"start": "1", "end": "2"}, 404, "one archive"),
+        ("/archive/1/samples/NONE", {"start": "1", "end": "2"}, 404, "nothing is recorded of NONE"),
+        ("/archive/1/samples/X", {"start": "yesterday", "end": "2"}, 400, "start = 'yesterday'"),
+        ("/archive/1/samples/X", {"start": "3", "end": "2"}, 400, "before"),
+        ("/archive/1/samples/X", {"start": "0", "end": str(T)}, 400, "at most 30"),
+        ("/retrieval/data/getData.json", {"pv": "jitter_5(X)"}, 400, "no operator"),
+        ("/retrieval/data/getData.json", {"pv": "LAB:HV:CH0:VMON", "from": "x"}, 400, "is not a time"),
+    ],
+)
+def test_what_is_not_answered_says_why(answers: Answers, path, words, status, text) -> None:
+    with pytest.raises(Refused) as told:
+        answers.answer(path, words)
+    assert told.value.status == status and text in str(told.value)
+
+
+def test_over_http(tmp_path: Path) -> None:
+    here = site(tmp_path, more="[serve]\nport = 0\n")
+    written(here)
+    with Process("archiver", "serve", str(here.path)) as process:
+        line = process.line("archive of lab on http://127.0.0.1:")
+        port = int(line.split("http://127.0.0.1:")[1].split(":")[0])
+
+        def get(path: str, **headers: str) -> tuple[int, Any, bool]:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            body, packed = answer.read(), answer.headers.get("Content-Encoding") == "gzip"
+            connection.close()
+            return answer.status, json.loads(gzip.decompress(body) if packed else body), packed
+
+        assert get("/archive/")[0] == 200
+        path = f"/archive/1/samples/LAB%3AHV%3ACH0%3AVMON?start={T}&end={T + HOUR}"
+        status, found, packed = get(path, **{"Accept-Encoding": "gzip"})
+        assert (status, len(found), packed) == (200, 61, True)
+        assert get("/archive/1/samples/NONE?start=1&end=2")[0] == 404
+        assert get("/nothing")[0] == 404
+        assert process.stop(signal.SIGTERM) == 0
