@@ -23,8 +23,8 @@ from iocs.hv.expect import compare
 from iocs.hv.interlocks import WATCHDOG, Interlocks, own_signals
 from iocs.hv.polling import OF_CHANNELS, Polls
 from iocs.hv.puts import Puts, spans
+from iocs.hv.ramp_signals import own_signals as ramp_signals
 from iocs.hv.ramps import Ramps
-from iocs.hv.ramps import own_signals as ramp_signals
 from iocs.hv.settings import HvSettings
 from iocs.hv.shape import BoardShape, from_plain, to_plain
 from iocs.hv.unasked import Unasked, deed

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from iocs.hv.ramps import State
+from iocs.hv.ramp_signals import State
 from tests.hv_lab import HvLab
 from tests.processes import wait_for
 

@@ -77,7 +77,8 @@ def test_nothing_passes_that_any_limit_forbids(maxv, site, soft, value, on):
 def test_a_bound_is_a_value_that_the_unit_can_be_told(low, high, decimals):
     channel = replace(CHANNEL, spans={"VSET": Range(low, max(low, high), decimals)}, site={}, vsoftmax=math.inf)
     bound = replace(channel, read=READ | {"MAXV": 1e6}).bound("VSET")
-    assert bound.high <= max(low, high) + 1e-9 and bound.low >= low - 1e-9
+    slack = 2e-6 * 10.0**-decimals  # floats that mean the same decimal
+    assert bound.high <= max(low, high) + slack and bound.low >= low - slack
     for end in (bound.low, bound.high):
         assert float(f"{end:.{decimals}f}") == pytest.approx(end, abs=1e-9)
 
