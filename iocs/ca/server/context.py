@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import caproto as ca
@@ -202,7 +203,8 @@ class Context(server.Context):
                 connection.setblocking(False)
                 circuit = Circuit(self, peer)
                 self.circuits.add(circuit)
-                self.server_tasks.create(self._connect(circuit, connection))
+                connecting = self.server_tasks.create(self._connect(circuit, connection))
+                connecting.add_done_callback(partial(_close_if_cancelled, connection))
 
         def resume() -> None:
             if sock.fileno() >= 0:
@@ -220,6 +222,7 @@ class Context(server.Context):
             await asyncio.get_running_loop().connect_accepted_socket(lambda: circuit, connection)
         except OSError as error:  # it has gone already
             log.debug("%s:%d: %s", *circuit.peer, error)
+            connection.close()
             self.circuits.discard(circuit)
 
     async def _create_broadcaster_transport(self, interface: str) -> None:
@@ -236,6 +239,12 @@ class Context(server.Context):
         """Ours needs no such loop."""
 
     broadcaster_receive_loop = broadcaster_queue_loop = subscription_queue_loop = _nothing
+
+
+def _close_if_cancelled(connection: socket.socket, connecting: asyncio.Task[None]) -> None:
+    """Close a connection that came while the server was being stopped: nobody else has it yet."""
+    if connecting.cancelled():
+        connection.close()
 
 
 def check_version() -> None:
