@@ -160,7 +160,8 @@ class Runs:
             self._retry = time.monotonic() + RETRY
             return False
         took = time.monotonic() - began
-        self._state = RUNNING
+        if self._state == HELD:  # it may have been paused or ended meanwhile
+            self._state = RUNNING
         self._error = f"the disk is slow: {took:.1f} s for event {run.done}" if took > RETRY else ""
         return True
 

@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import re
+import threading
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,8 @@ class Run:
     done: int = 0
     files: list[str] = field(default_factory=list)
     _sidecar: dict[str, Any] = field(default_factory=dict, repr=False)
+    _writing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _ended: bool = field(default=False, init=False, repr=False)
     _began: float = 0.0
 
     def __post_init__(self) -> None:
@@ -142,20 +145,27 @@ class Run:
     def store(self, event: Mapping[str, Buffer]) -> list[str]:
         """Write one event: the reply of each channel to `WF? ALL`. All its files are there, synced, or none.
 
+        `end` waits for it; an event that comes after the end belongs to no run, and nothing is written.
+
         Raises:
             OSError: the disk refuses; nothing of the event is there, and it can be stored again.
             ProtocolError: a channel's reply is no block, or they are not of one trigger; nothing is written.
         """
-        blocks = {channel: block(event[channel]) for channel in self.channels}
-        same_trigger(blocks)
-        folder = self._folder
-        files = {folder / f"{channel}-{self.title}-{self.done + 1:05d}.trc": data for channel, data in blocks.items()}
-        _publish(files)
-        self.done += 1
-        names = [path.name for path in files]
-        if self.format == "trc":
-            self.files += names
-        return names
+        with self._writing:
+            if self._ended:
+                return []
+            blocks = {channel: block(event[channel]) for channel in self.channels}
+            same_trigger(blocks)
+            folder = self._folder
+            files = {
+                folder / f"{channel}-{self.title}-{self.done + 1:05d}.trc": data for channel, data in blocks.items()
+            }
+            _publish(files)
+            self.done += 1
+            names = [path.name for path in files]
+            if self.format == "trc":
+                self.files += names
+            return names
 
     def note(self, text: str) -> None:
         """Keep a line of what happened for the sidecar."""
@@ -168,27 +178,29 @@ class Run:
             OSError: the disk refuses; what was stored stays.
             ProtocolError: the events do not fit into columns (another number of points); their .trc files stay.
         """
-        self._sidecar |= {
-            "ended_ns": time.time_ns(),
-            "ended": why,
-            "events": self.done,
-            "end": {"settings": dict(settings), "values": dict(values)},
-        }
-        trouble: OSError | ProtocolError | None = None
-        if self.format == "npz":
-            try:
-                self._columns()
-            except (OSError, ProtocolError) as error:
-                trouble = error
-                self.note(f"no {self.title}.npz: {error}; its events are in {self._folder.name}")
-        self._sidecar["files"] = len(self.files)
-        temporary = self.sidecar.with_suffix(".json.new")
-        with open(temporary, "wb") as file:
-            file.write(json.dumps(self._sidecar, indent=1).encode())
-            _sync(file.fileno())
-        os.replace(temporary, self.sidecar)  # our own, of the beginning
-        if trouble:
-            raise trouble
+        with self._writing:  # a thread of `store` goes on where who waited for it was stopped
+            self._ended = True
+            self._sidecar |= {
+                "ended_ns": time.time_ns(),
+                "ended": why,
+                "events": self.done,
+                "end": {"settings": dict(settings), "values": dict(values)},
+            }
+            trouble: OSError | ProtocolError | None = None
+            if self.format == "npz":
+                try:
+                    self._columns()
+                except (OSError, ProtocolError) as error:
+                    trouble = error
+                    self.note(f"no {self.title}.npz: {error}; its events are in {self._folder.name}")
+            self._sidecar["files"] = len(self.files)
+            temporary = self.sidecar.with_suffix(".json.new")
+            with open(temporary, "wb") as file:
+                file.write(json.dumps(self._sidecar, indent=1).encode())
+                _sync(file.fileno())
+            os.replace(temporary, self.sidecar)  # our own, of the beginning
+            if trouble:
+                raise trouble
 
     @property
     def _folder(self) -> Path:

@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
 
+import drivers.lecroy.run as run_module
 from drivers.errors import ProtocolError
 from drivers.lecroy.run import Run
 from drivers.lecroy.wavedesc import decode
@@ -100,6 +102,32 @@ def test_columns_hold_all_events(tmp_path):
         assert columns["C2_x0"].tolist() == [x for each in wanted for x in each.trigger_offsets]
         assert columns["trigger_ns"][1] - int(WHEN.astype(int)) == 1_000_000
         assert set(columns["dx"]) == {wanted[0].dx}
+
+
+def test_the_end_waits_for_an_event_that_is_being_written_and_no_event_follows_it(tmp_path, monkeypatch):
+    run = begun(tmp_path, format="npz")
+    writing, may_go_on = threading.Event(), threading.Event()
+    publish = run_module._publish
+
+    def slow(files):
+        writing.set()
+        assert may_go_on.wait(30)
+        publish(files)
+
+    monkeypatch.setattr(run_module, "_publish", slow)
+    storing = threading.Thread(target=run.store, args=[event("C1", "C2")])
+    storing.start()
+    assert writing.wait(30)
+    ending = threading.Thread(target=run.end, args=["stopped", {}, {}])
+    ending.start()
+    assert "ended" not in json.loads((tmp_path / "pico-0001.json").read_text())
+    may_go_on.set()
+    for each in (storing, ending):
+        each.join(30)
+    assert run.store(event("C1", "C2")) == [] and run.done == 1
+    with np.load(tmp_path / "pico-0001.npz") as columns:
+        assert columns["event"].tolist() == [1, 1, 1]
+    assert json.loads((tmp_path / "pico-0001.json").read_text())["events"] == 1
 
 
 def test_events_that_do_not_fit_into_columns_stay_as_they_are(tmp_path):
