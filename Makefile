@@ -47,7 +47,8 @@ check: .venv/.tools
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not alone" $(TESTS)
+	$(BIN)/python -m pytest -m alone $(TESTS)
 
 # ca_bench and archiver_bench start these
 SERVERS := %/archiver_peers.py %/ca_server.py %/ca_peers.py %/counting_soft_ioc.py

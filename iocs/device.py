@@ -388,14 +388,18 @@ class Device:
         """
         return watch(self._server, self._client, name, on_reading)
 
-    def save(self) -> None:
+    def save(self) -> Future[None]:
         """Save the state (`memory`, ENABLE, shape, catalogue version), without waiting for the disk.
 
         A put is confirmed once it is there. A disk that refuses is told in the log.
+
+        Returns:
+            Done when it is there.
         """
         self._saved["memory"] = self.memory
         self._saving = self.state.save_later(self._saved)
         self._saving.add_done_callback(functools.partial(contextvars.copy_context().run, self._tell_unsaved))
+        return self._saving
 
     # What the process calls
 

@@ -36,7 +36,7 @@ class Runs:
         self,
         folder: Path,
         wishes: dict[str, Any],
-        save: Callable[[], None],
+        save: Callable[[], object],
         tell: Callable[[Mapping[str, Any]], None],
         readings: Callable[[], Mapping[str, Any]],
     ) -> None:

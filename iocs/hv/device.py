@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -333,10 +334,10 @@ class HV(Device):
     def _stale_flags(self) -> list[ChannelState]:
         return [channel for channel in self._channels.values() if channel.latch.stale_flag]
 
-    def _remember(self) -> None:
+    def _remember(self) -> Future[None]:
         self.memory["interlocks"] = self._interlocks.plain()
         self.memory["channels"] = {channel.place: channel.plain() for channel in self._channels.values()}
-        self.save()
+        return self.save()
 
     def urgent(self, signal: Signal, value: Any) -> bool:
         """Switching off waits for no other put."""

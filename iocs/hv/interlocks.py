@@ -4,7 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 PERIOD = 0.1  # s between two looks at the sources
 RETRY = 2.0  # s between two attempts at an action that the unit did not confirm
+SAVING = 0.1  # s for which what an interlock does waits for its latch to be on the disk
 FIRST = 3.0  # s for which all else waits when the unit has come back
 WATCHDOG = "WATCHDOG"  # the PV that a client keeps changing
 
@@ -37,6 +39,7 @@ class _Guard:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     again_at: float = 0.0
     acting: asyncio.Task[None] | None = None
+    saving: Future[None] | None = None
 
 
 def own_signals(settings: HvSettings) -> list[Signal]:
@@ -63,7 +66,7 @@ class Interlocks:
         saved: as `plain` gave it before a restart.
         simulated: whether simulated sources are believed.
         server: where this process's PVs are watched and the interlocks' own are posted.
-        save: saves `plain`.
+        save: saves `plain`; what it gives is done when that is on the disk.
         carry_out: does what an interlock does, with its name and cause; returns when that is confirmed.
         ready: tells whether the unit can be told anything.
     """
@@ -76,7 +79,7 @@ class Interlocks:
         saved: dict[str, Any],
         simulated: bool,
         server: Server,
-        save: Callable[[], None],
+        save: Callable[[], Future[None]],
         carry_out: Callable[[Deed, str], Awaitable[None]],
         ready: Callable[[], bool],
     ) -> None:
@@ -177,7 +180,7 @@ class Interlocks:
         for guard in self._guards:
             if guard.it.judge(now, now_ns):
                 log.error("interlock %s has tripped: %s", guard.it.name, guard.it.cause)
-                self._save()  # before anything is written: what is begun is finished, whatever happens to us
+                guard.saving = self._save()
             if guard.acting is not None and guard.acting.done():
                 ended, guard.acting = guard.acting, None
                 if not ended.cancelled():
@@ -204,6 +207,10 @@ class Interlocks:
             it, latch = guard.it, guard.it.latch
             if latch is None or latch.confirmed:
                 return
+            if (saving := guard.saving) is not None:  # what is begun is finished, whatever happens to us
+                guard.saving = None
+                with suppress(OSError, TimeoutError):  # the device has told that; neither holds up what protects
+                    await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(saving)), SAVING)
             by = f"interlock {it.name}" if it.name != "watchdog" else it.name
             try:
                 await self._carry_out(latch.action, f"{by}: {latch.cause}")

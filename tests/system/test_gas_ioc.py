@@ -465,6 +465,7 @@ def test_sim_serves_everything_in_a_moment(pty_lab):
         assert ioc.stop() == 0
 
 
+@pytest.mark.alone
 def test_a_cable_pulled_a_hundred_times_leaks_nothing_and_never_stalls_the_loop(pty_lab):
     """The device and its server in this loop, whose longest standstill is measured; the board is a process."""
     lab = pty_lab

@@ -146,6 +146,7 @@ def test_the_example_program_takes_a_sequence_at_the_old_working_point(tmp_path)
         assert (waveform.segments, waveform.descriptor.words()["timebase"]) == (100, "100 ns/div")
 
 
+@pytest.mark.alone
 def test_the_event_loop_never_stalls_while_32_mb_are_read_and_made_ready():
     async def story(address: str) -> None:
         scope = Scope(address)

@@ -39,6 +39,7 @@ def test_a_shape_that_cannot_be_served_is_refused_each_time_and_changes_nothing(
     with_device(tmp_path, test)
 
 
+@pytest.mark.alone
 def test_a_slow_disk_does_not_stop_the_loop_and_a_put_is_confirmed_once_it_is_saved(tmp_path, monkeypatch):
     real = os.fsync
     monkeypatch.setattr(os, "fsync", lambda handle: (time.sleep(0.2), real(handle))[1])

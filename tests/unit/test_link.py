@@ -222,6 +222,7 @@ def test_closed_by_the_peer_while_somebody_reads(peer_of):
     asyncio.run(run())
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["deadline", "cancelled", "closed"])
 def test_a_peer_that_does_not_read(peer_of, how):
     async def run():
@@ -289,6 +290,7 @@ def test_two_who_read_at_the_same_time_are_a_mistake_and_are_told(peer_of):
     asyncio.run(run())
 
 
+@pytest.mark.alone
 def test_a_peer_that_never_pauses_leaves_the_loop_to_others(peer_of):
     async def run():
         async with peer_of() as peer, LoopLag() as lag:

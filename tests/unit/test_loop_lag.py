@@ -21,6 +21,7 @@ def compute_in_one_piece(seconds):
         sum(range(3_000_000))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("stop", [time.sleep, compute, compute_in_one_piece, None])
 def test_what_stops_the_loop_is_found(stop):
     async def watched():

@@ -260,6 +260,7 @@ def test_what_was_written_before_close_arrives(pty):
     assert os.read(far_end, 9) == b"OFF\n"
 
 
+@pytest.mark.alone
 def test_pulled_and_put_in_a_hundred_times_under_changing_numbers():
     """Each time it is found again, nothing is left behind, and the event loop does not notice."""
 
@@ -319,6 +320,7 @@ def test_pulled_and_put_in_a_hundred_times_under_changing_numbers():
     assert longest < 0.05
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["deadline", "cancelled"])
 def test_an_open_that_hangs_holds_nobody_up_and_leaves_nothing_behind(pty, monkeypatch, how):
     _, path = pty
@@ -353,6 +355,7 @@ def test_an_open_that_hangs_holds_nobody_up_and_leaves_nothing_behind(pty, monke
     asyncio.run(run())
 
 
+@pytest.mark.alone
 def test_a_close_that_hangs_holds_nobody_up(pty, monkeypatch):
     _, path = pty
     may_go_on = threading.Event()
