@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -18,12 +19,25 @@ from tests.processes import wait_for
 from tests.thermostat_lab import MINOR
 
 SOFT = 15
+STAND_IN = str(Path(__file__).parents[1] / "pycaenhv")
 FAULTS = ("EVERY", "TYPES", "DOWN", "HANG", "NOLOW", "BOARDS")
 
 
 @pytest.fixture(scope="module")
 def library():
     return caen_library.build()
+
+
+@pytest.fixture(params=["caen_libs", "pycaenhv"])
+def binding(request, library, monkeypatch):
+    """Have one of the two packages installed alone; the real pycaenhv where it is, else a stand-in for it."""
+    if request.param == "caen_libs":
+        return
+    monkeypatch.setitem(sys.modules, "caen_libs", None)
+    monkeypatch.setitem(sys.modules, "caen_libs.caenhvwrapper", None)
+    monkeypatch.delitem(sys.modules, "pycaenhv.functions", raising=False)
+    monkeypatch.delitem(sys.modules, "pycaenhv", raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path, STAND_IN])
 
 
 @asynccontextmanager
@@ -45,7 +59,7 @@ def address(unit, library):
     return f"caen://N1470/TCPIP/{unit.host}:{unit.port}?library={library}"
 
 
-def test_the_same_client_identifies_reads_sets_and_switches(library):
+def test_the_same_client_identifies_reads_sets_and_switches(library, binding):
     async def run():
         async with supply(library) as (client, unit):
             (board,) = client.units.values()
@@ -76,7 +90,7 @@ def test_the_same_client_identifies_reads_sets_and_switches(library):
     asyncio.run(run())
 
 
-def test_several_boards_are_slots_and_one_that_falls_silent_takes_no_other_with_it(library):
+def test_several_boards_are_slots_and_one_that_falls_silent_takes_no_other_with_it(library, binding):
     async def run():
         async with supply(library, boards=3) as (client, unit):
             assert [board.serial for board in client.units.values()] == ["174", "175", "176"]
@@ -97,7 +111,7 @@ def test_several_boards_are_slots_and_one_that_falls_silent_takes_no_other_with_
     asyncio.run(run())
 
 
-def test_what_the_unit_refuses_is_told_as_over_tcp(library):
+def test_what_the_unit_refuses_is_told_as_over_tcp(library, binding):
     async def run():
         async with supply(library) as (client, unit):
             with pytest.raises(NotSent, match=r"is not within 0 \.\. 8000 V"):
@@ -113,7 +127,7 @@ def test_what_the_unit_refuses_is_told_as_over_tcp(library):
 
 
 @pytest.mark.parametrize("every", [2, 3, 7])
-def test_calls_that_fail_with_a_timeout_cost_a_reading_and_never_a_wrong_value(library, every):
+def test_calls_that_fail_with_a_timeout_cost_a_reading_and_never_a_wrong_value(library, binding, every):
     async def run():
         async with supply(library) as (client, unit):
             for number, channel in enumerate(unit.boards[0].channels):
@@ -151,7 +165,7 @@ def test_a_set_whose_call_failed_is_read_back_and_never_sent_again(library):
     asyncio.run(run())
 
 
-def test_a_type_that_cannot_be_is_no_value(library):
+def test_a_type_that_cannot_be_is_no_value(library, binding):
     async def run():
         async with supply(library, opened=False) as (client, unit):
             caen_library.fault(library, "TYPES", 1)
@@ -165,7 +179,7 @@ def test_a_type_that_cannot_be_is_no_value(library):
     asyncio.run(run())
 
 
-def test_a_session_that_is_lost_is_closed_and_opened_anew(library):
+def test_a_session_that_is_lost_is_closed_and_opened_anew(library, binding):
     async def run():
         async with supply(library) as (client, unit):
             caen_library.fault(library, "DOWN", 1)
@@ -264,6 +278,8 @@ def test_what_cannot_be_opened_says_why(library, link, why):
     asyncio.run(run())
 
 
+ALONE = "sys.modules['caen_libs'] = None\n"
+NEITHER = "sys.modules['pycaenhv'] = None\n"
 OPEN = "import asyncio, sys\nfrom drivers.caen_hv.client import Client\nasyncio.run(Client(sys.argv[1]).open())"
 
 
@@ -272,7 +288,12 @@ OPEN = "import asyncio, sys\nfrom drivers.caen_hv.client import Client\nasyncio.
     [
         ("caen://N1470/TCPIP/10.0.0.5", "", "Install libcaenhvwrapper.so where the loader finds it"),
         ("caen://N1470/TCPIP/10.0.0.5?library=/nowhere.so", "", "the library cannot be loaded"),
-        ("caen://N1470/TCPIP/10.0.0.5", "sys.modules['caen_libs'] = None\n", "pip install 'countinghouse[caen]'"),
+        (
+            "caen://N1470/TCPIP/10.0.0.5",
+            f"{ALONE}sys.modules['pycaenhv'] = None\n",
+            "pip install 'countinghouse[caen]'",
+        ),
+        ("caen://N1470/TCPIP/10.0.0.5", f"{ALONE}sys.path.append({STAND_IN!r})\n", "Cannot find libcaenhvwrapper.so"),
     ],
 )
 def test_what_is_missing_is_told_with_its_cure(library, link, hidden, why):
