@@ -1,6 +1,7 @@
 """The supply through a stand-in for CAEN's library: the same client, the same simulated unit, the library's faults."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -220,6 +221,33 @@ def test_a_call_that_hangs_is_given_up_and_nothing_is_begun_until_it_is_back(lib
                     assert "has not come back yet" in str(error) or "no connection" in str(error)
                     await asyncio.sleep(0.1)
             assert await client.read(0, "VSET") == (0.0,) * 4
+
+    asyncio.run(run())
+
+
+HANG = """
+import asyncio, sys
+from drivers.caen_hv import wrapper
+from drivers.caen_hv.client import Client
+from drivers.errors import LinkError
+
+wrapper.CALL = 0.3
+try:
+    asyncio.run(Client(sys.argv[1]).open())
+except LinkError as error:
+    print(error)
+"""
+
+
+def test_a_call_that_never_comes_back_does_not_hold_up_the_end_of_the_program(library):
+    async def run():
+        async with Simulator() as unit:
+            arguments = (sys.executable, "-c", HANG, address(unit, library))
+            program = await asyncio.create_subprocess_exec(
+                *arguments, stdout=subprocess.PIPE, env={**os.environ, "STUB_HANG": "600"}
+            )
+            said, _ = await asyncio.wait_for(program.communicate(), 60)
+            assert b"has not come back for" in said
 
     asyncio.run(run())
 
