@@ -94,8 +94,8 @@ def trips(lab: GasAndHv, times: int) -> None:
         bound, words = told[how]
         print(
             f"gas interlock, {how}, {times} times: OFF on the wire after {min(took):.2f} .. {max(took):.2f} s, median "
-            f"{statistics.median(took):.2f}; told {bound:g} s ({words}), two looks and the latch on its way to the disk "
-            f"{2 * LOOK + SAVING:g} s: {bound + 2 * LOOK + SAVING:g} s"
+            f"{statistics.median(took):.2f}; told {bound:g} s ({words}), "
+            f"with two looks and the latch on its way to the disk {bound + 2 * LOOK + SAVING:g} s at most"
         )
 
 
