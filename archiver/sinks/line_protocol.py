@@ -5,7 +5,8 @@ point: measurement = device, tags `pv` and `channel` (CH0 of CH0:VMON), fields b
 types, whatever a PV turns into:
 
 * number: `value`, a float, written so that it reads back as the same one; whole numbers too
-* enum: `value`, the state's number, and `label`, escaped as text is
+* enum: `value`, the state's number, and `label`, escaped as text is; a label that is told later is written to the same
+  point by itself
 * NaN, infinity: `text` NaN, inf, -inf, as InfluxDB has no word for them; in a row such a column is absent
 * text: `text`, with backslash, line feed and carriage return as in the CSV files
 * array: `array` as `[0.1,2.5]`, if that is no longer than 60,000 bytes (InfluxDB's limit is 64 kB), and `length`
@@ -48,6 +49,7 @@ class LineEncoder:
     def encode(self, batch: Batch) -> Encoded:
         """Give the batch as lines."""
         lines: list[str] = []
+        told = len(batch)
         add, heads, tails, stamps, names = lines.append, self._heads, self._tails, self._stamps, self._names
         for source, what in batch.samples:
             time_ns = (stamps.get(source) or self._begin(source)).free(what.time_ns)
@@ -64,7 +66,12 @@ class LineEncoder:
                 add(self._other(source, what, time_ns))
         for row in batch.rows:
             add(self._row(row))
-        return Encoded("".join(lines).encode(), len(batch))
+        for source, label in batch.labels:
+            if not names or self._given_name(source.site_name) is None:
+                start = (heads.get(source) or self._head(source)).removesuffix("value=")
+                add(f'{start}label="{_quoted(escaped(label.text))}" {label.time_ns}\n')
+                told += 1
+        return Encoded("".join(lines).encode(), told)
 
     def _begin(self, source: Source) -> Stamps:
         """Give the times that a PV has; they stay its own when something else of its source changes."""
