@@ -64,6 +64,9 @@ class Library:
         path: of the library; empty = where the loader finds it.
         system, link, argument: as InitSystem takes them.
 
+    Attributes:
+        doubts: what is doubtful about IMON as it was read last, by board and channel; empty for nothing.
+
     Raises:
         LinkError: it cannot be loaded, or there is no connection.
     """
@@ -85,6 +88,7 @@ class Library:
         self._props: dict[tuple[int, int | None, str], Any] = {}
         self._names: dict[tuple[int, int | None], dict[str, str]] = {}
         self._crate_is_fresh = False
+        self.doubts: dict[tuple[int, int], str] = {}
         try:
             self._boards()
         except LinkError:
@@ -110,7 +114,9 @@ class Library:
         board, par = int(match["board"]), match["par"].decode()
         head = f"#BD:{board:02d},"
         try:
-            if board >= len(self._boards()) or self._boards()[board] is None:
+            if not self._is_there(board):
+                self._crate_is_fresh = False  # it may have come since
+            if not self._is_there(board):
                 raise LinkTimeout(f"{self._where}: there is no board in slot {board}")
             channels = self._channels(board, match["channel"])
             if match["verb"] == b"SET":
@@ -139,6 +145,9 @@ class Library:
             self._props.clear()
             self._names.clear()
         return self._map
+
+    def _is_there(self, board: int) -> bool:
+        return board < len(self._boards()) and self._boards()[board] is not None
 
     def _channels(self, board: int, channel: bytes | None) -> list[int] | None:
         """Give the channels that a request means; None for the board."""
@@ -195,9 +204,17 @@ class Library:
 
     def _currents(self, board: int, channels: list[int] | None) -> list[str]:
         """Give IMON, whichever of its two parameters has it."""
+        channels = self._some(channels)
         high, low = self._numbers(board, channels, "IMONH"), self._numbers(board, channels, "IMONL")
-        ranges = self._get(board, channels, "IMRANGE")
-        return [merged(*each) for each in zip(high, low, ranges, strict=True)]
+        try:
+            ranges = self._get(board, channels, "IMRANGE")
+        except _Absent:
+            ranges = [""] * len(channels)
+        found = []
+        for channel, *each in zip(channels, high, low, ranges, strict=True):
+            text, self.doubts[board, channel] = merged(*each)
+            found.append(text)
+        return found
 
     def _bound(self, board: int, channel: int, setting: str, which: str) -> str:
         name = self._name(board, [channel], NUMBERS[setting][0])
@@ -304,10 +321,21 @@ class _Absent(Exception):
     """This family has not what was asked for; the argument is the native protocol's word for it."""
 
 
-def merged(high: str, low: str, now: str) -> str:
-    """Give IMON of the two that the library has, of which only that of the range in use is live: the other reads 0."""
-    own, other = (high, low) if now == "HIGH" else (low, high)
-    return other if float(own) == 0 and float(other) != 0 else own
+def merged(high: str, low: str, now: str) -> tuple[str, str]:
+    """Give IMON of the two that the library has, of which only that of the range in use is live: the other reads 0.
+
+    Args:
+        high: IMonH, uA.
+        low: IMonL, uA.
+        now: the range, HIGH or LOW; empty where it is not told.
+
+    Returns:
+        IMON, and what is doubtful about it: both are live. It is that of the range then, or the larger one.
+    """
+    own, other = (high, low) if now == "HIGH" else (low, high) if now else sorted((high, low), key=float, reverse=True)
+    if float(own) == 0:
+        return (other if float(other) else own), ""
+    return own, f"IMonH = {high} uA and IMonL = {low} uA, and one should read 0" if float(other) else ""
 
 
 def _load(where: str, path: str) -> Any:

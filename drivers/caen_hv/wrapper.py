@@ -9,7 +9,7 @@ required: it is loaded when the link is opened (`drivers.caen_hv.library`). All 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -32,6 +32,11 @@ class LibraryLink:
         self._library: Library | None = None
         self._asked = b""
         self._hanging: asyncio.Future[Any] | None = None
+
+    @property
+    def doubts(self) -> Mapping[tuple[int, int], str]:
+        """What is doubtful about IMON as it was read last, by board and channel; empty for nothing."""
+        return {} if self._library is None else self._library.doubts
 
     async def open(self, timeout: float) -> None:
         """Load the library if that was not done, and begin a session.

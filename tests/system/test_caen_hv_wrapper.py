@@ -7,16 +7,18 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from drivers.caen_hv.client import Client, ErrorReply, LostReply, NotSent
+from drivers.caen_hv.client import BoardSilent, Client, ErrorReply, LostReply, NotSent
 from drivers.caen_hv.library import merged
-from drivers.caen_hv.simulator import Simulator
+from drivers.caen_hv.simulator import SimulatedBoard, Simulator
 from drivers.errors import DriverError, LinkError
 from drivers.link import parse_address
 from tests import caen_library
 from tests.hv_lab import HvLab
 from tests.processes import wait_for
+from tests.thermostat_lab import MINOR
 
-FAULTS = ("EVERY", "TYPES", "DOWN", "HANG", "NOLOW")
+SOFT = 15
+FAULTS = ("EVERY", "TYPES", "DOWN", "HANG", "NOLOW", "BOARDS")
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +27,12 @@ def library():
 
 
 @asynccontextmanager
-async def supply(library, *, opened=True):
+async def supply(library, *, opened=True, boards=1):
     for name in FAULTS:
         caen_library.fault(library, name, 0)
-    async with Simulator(speed=50) as unit:
-        client = Client(address(unit, library))
+    caen_library.fault(library, "BOARDS", boards)
+    async with Simulator({n: SimulatedBoard(serial=str(174 + n)) for n in range(boards)}, speed=50) as unit:
+        client = Client(address(unit, library), tuple(range(boards)))
         try:
             if opened:
                 await client.open()
@@ -69,6 +72,27 @@ def test_the_same_client_identifies_reads_sets_and_switches(library):
             assert await client.read(0, "BDALARM") == (16,)
             assert await client.clear(0) == 16
             assert [text.split("PAR:")[1].split(",")[0] for text in unit.requests("SET")][-1].startswith("BDCLR")
+
+    asyncio.run(run())
+
+
+def test_several_boards_are_slots_and_one_that_falls_silent_takes_no_other_with_it(library):
+    async def run():
+        async with supply(library, boards=3) as (client, unit):
+            assert [board.serial for board in client.units.values()] == ["174", "175", "176"]
+            assert await client.set(2, 3, "VSET", 77.7) == 77.7
+            assert await client.on(1, 0) & 1
+            assert await client.read(2, "VSET") == (0.0, 0.0, 0.0, 77.7) and await client.read(0, "VSET") == (0.0,) * 4
+            assert await client.read(1, "BDCTR") == ("REMOTE",) and await client.clear(2) == 0
+            asked = [text.replace("$BD:", "").split(",")[0] for text in unit.requests("SET")]
+            assert asked == ["02", "01", "02"], unit.requests("SET")
+            unit.boards[1].silent = True
+            with pytest.raises(BoardSilent):
+                await client.read(1, "VSET")
+            assert await client.read(2, "VSET") == (0.0, 0.0, 0.0, 77.7) and client.is_open
+            unit.boards[1].silent = False
+            assert (await client.identify(1)).serial == "175"
+            assert not (await client.off(1, 0))[0] & 1
 
     asyncio.run(run())
 
@@ -187,18 +211,23 @@ def test_a_call_that_hangs_is_given_up_and_nothing_is_begun_until_it_is_back(lib
 
 
 @pytest.mark.parametrize(
-    ("high", "low", "now", "imon"),
+    ("high", "low", "now", "imon", "both"),
     [
-        ("12.34", "0.000", "HIGH", "12.34"),
-        ("0.00", "1.234", "LOW", "1.234"),
-        ("0.00", "1.234", "HIGH", "1.234"),
-        ("0.00", "0.000", "LOW", "0.000"),
-        ("12.34", "1.234", "HIGH", "12.34"),
-        ("12.34", "1.234", "LOW", "1.234"),
+        ("12.34", "0.000", "HIGH", "12.34", False),
+        ("0.00", "1.234", "LOW", "1.234", False),
+        ("0.00", "1.234", "HIGH", "1.234", False),
+        ("0.00", "0.000", "LOW", "0.000", False),
+        ("12.34", "1.234", "HIGH", "12.34", True),
+        ("12.34", "1.234", "LOW", "1.234", True),
+        ("0.00", "1.234", "", "1.234", False),
+        ("12.34", "0.000", "", "12.34", False),
+        ("0.00", "0.000", "", "0.00", False),
+        ("9.34", "12.340", "", "12.340", True),
     ],
 )
-def test_imon_is_the_one_that_is_live(high, low, now, imon):
-    assert merged(high, low, now) == imon
+def test_imon_is_the_one_that_is_live(high, low, now, imon, both):
+    got, doubt = merged(high, low, now)
+    assert got == imon and bool(doubt) == both
 
 
 @pytest.mark.parametrize(
@@ -279,15 +308,19 @@ def test_a_supply_through_the_library_as_pvs(tmp_path, library):
         assert len(lab.requests()) == 3
 
 
-def test_what_the_library_does_not_tell_is_invalid_and_puts_go_on(tmp_path, library):
+def test_what_the_library_does_not_tell_is_invalid_what_is_in_doubt_alarms_and_puts_go_on(tmp_path, library):
     with HvLab(tmp_path) as lab:
-        lab.environment["STUB_BARE"] = "1"
+        lab.environment |= {"STUB_BARE": "1", "STUB_NOLOW": "1"}
         lab.site(f'library = "{library}"\n', link=f"caen://N1470/TCPIP/127.0.0.1:{lab.box_port}")
         lab.supply("--speed", "20")
         lab.ioc()
         lab.online()
         lab.see("CH0:VMON", lambda reading: reading["severity"] == 0)
         assert lab.read("HV:CTRLMODE")["severity"] == lab.read("HV:ALARM")["severity"] == 3
+        lab.say(channel={"number": 1, "vset": 500.0, "volts": 500.0, "on": True, "load": 1e8})
+        both = lab.see("CH1:IMON", 5.0)
+        assert (both["severity"], both["status"]) == (MINOR, SOFT), "IMonH and IMonL are both live"
+        assert lab.read("HV:CH0:IMON")["severity"] == 0
         lab.put("CH0:VSET", 250)
         assert lab.hv("CH0:VSET_RBV") == 250
         lab.say(board={"local": True})
