@@ -122,7 +122,7 @@ def _site_of_names(pvs: Sequence[str], folder: Path) -> Site:
         path=folder,
         name="",
         prefix="",
-        simulated=False,
+        simulated=True,  # whoever names a PV without a site knows what it is
         state_dir=folder / ".archiver",
         devices=(),
         archive=archive,

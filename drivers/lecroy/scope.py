@@ -333,6 +333,12 @@ class Scope:
         )
         return await self._word("STST", ",".join(parts))
 
+    async def autostore_mode(self, mode: str) -> str:
+        """Set AutoStore OFF, WRAP or FILL; which trace, in which format and where to stay as they are."""
+        word = _one_of("AutoStore mode", mode, ("OFF", "WRAP", "FILL"))
+        now = await self.autostore()
+        return await self._word("STST", re.sub(r"(?<=AUTO,)\w+", word, now))
+
     async def autostore(self) -> str:
         """Read the settings of AutoStore."""
         return await self._read("STST?")
