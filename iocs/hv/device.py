@@ -26,7 +26,7 @@ from iocs.hv.polling import OF_CHANNELS, Polls
 from iocs.hv.puts import Puts, spans
 from iocs.hv.ramp_signals import own_signals as ramp_signals
 from iocs.hv.ramps import Ramps
-from iocs.hv.settings import HvSettings, kept, name_boards
+from iocs.hv.settings import HvSettings, kept, name_boards, of_kept
 from iocs.hv.shape import BoardShape, from_plain, to_plain
 from iocs.hv.unasked import Unasked, deed
 from iocs.hv.unit import identity_values
@@ -88,6 +88,7 @@ class HV(Device):
         self._orders = Puts(self._supply, self._channels, self._news_at_once)
         self._before = {board.board: board for board in from_plain(self.shape)}
         name_boards(self.memory, min(self._before, default=settings.boards[0]))
+        self._tell_left_over()
         self._build(from_plain(self.shape))
         shared = self._orders, self._channels, self._putting
         self._ramps = Ramps(settings, self._supply, *shared, self._note, self._polls.hurry, place.server, self.prefix)
@@ -192,6 +193,14 @@ class HV(Device):
         for board in self.settings.boards:
             if board not in units:
                 self._board_lost(board, f"{self.settings.link}: board {board} does not answer")
+
+    def _tell_left_over(self) -> None:
+        """Tell of boards for which something is kept and which the site file has no more."""
+        kept_for = {of_kept(name)[0] for name in self.memory["channels"]}
+        for board in sorted(kept_for - set(self.settings.boards)):
+            log.warning(
+                "the site file has no board %d any more: what was latched or limited there is kept, idle", board
+            )
 
     def _build(self, boards: tuple[BoardShape, ...]) -> None:
         """Make what is known of each channel, unless that was done; places of all signals."""

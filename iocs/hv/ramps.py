@@ -142,10 +142,10 @@ class Ramps:
                 raise Refused(f"{group.held_by} lowers these channels; they can be switched off")
             self.abort(by, group.places[0])
             return 0
-        if group.busy:
-            raise Refused(f"it is ramping; wait, or put 1 to {head}:ABORT")
+        self._refuse_busy(group)
         if name == "PRESET":
             plan, preview = self._plan(group, PRESETS[value], await self._look(group)) if value else (None, "")
+            self._refuse_busy(group)
             group.preset, group.plan, group.preview = value, plan, preview
             self.tell()
             return value
@@ -153,6 +153,9 @@ class Ramps:
         if plan is None:
             raise Refused(f"put a preset to {head}:PRESET first, and read {head}:PREVIEW")
         seen = await self._look(group)
+        self._refuse_busy(group)
+        if group.plan is not plan:
+            raise Refused(f"another preset was put meanwhile; read {head}:PREVIEW again")
         group.plan, group.preview = self._plan(group, PRESETS[group.preset], seen)
         self.tell()
         if plan.seen != group.plan.seen:
@@ -300,6 +303,11 @@ class Ramps:
         words.append(f"{course.seconds:.0f} s at {course.rate:g} V/s")
         words.append(f"then neighbours are {farthest(goal):g} V apart at most ({group.table.apart:g} V allowed)")
         return plan, "; ".join(words)
+
+    @staticmethod
+    def _refuse_busy(group: _Group) -> None:
+        if group.busy or group.lowering.locked():
+            raise Refused(f"it is ramping; wait, or put 1 to RAMP{group.number}:ABORT")
 
     def _refuse_barred(self, group: _Group, plan: _Plan) -> None:
         for key, volts, (vset, on) in zip(self._keys(group), plan.goal, plan.seen, strict=True):
