@@ -19,6 +19,7 @@ from iocs.ca.server import ASKED
 from iocs.config import Finding
 from iocs.device import Device, Life, Place
 from iocs.hv import signals as declared
+from iocs.hv.apart import Apart
 from iocs.hv.channel import ChannelState
 from iocs.hv.expect import compare
 from iocs.hv.interlocks import WATCHDOG, Interlocks, own_signals
@@ -84,6 +85,7 @@ class HV(Device):
         self._unread: set[int] = set()  # boards whose settings are to be read before anything is posted
         self._shown: dict[str, tuple[float, float]] = {}  # limits that PVs show, where they are not the signals' own
         self._polls = Polls(settings, self._supply, self._channels)
+        self._apart = Apart(settings)
         super().__init__(settings, place)
         self._orders = Puts(self._supply, self._channels, self._news_at_once)
         self._before = {board.board: board for board in from_plain(self.shape)}
@@ -166,7 +168,7 @@ class HV(Device):
                 posted = anew or self.online  # else it was lost while this was read: everything again
                 if posted:
                     self._unread.discard(board)
-                    values = read.values | self._ramps.apart(read.values)
+                    values = read.values | self._apart.take(read.values)
                     self.post(read.time_ns, (self._standing(board) if anew else {}) | values)
         if not self._supply.units:
             raise LinkError(f"{self.settings.link}: no board answers")
@@ -286,7 +288,7 @@ class HV(Device):
             if of == board:
                 channel.interrupted()
                 silent[f"{channel.place}VMON"] = Bad(reason, status=Status.COMM)
-        self._server.post(self.prefix, time.time_ns(), self._ramps.apart(silent))
+        self._server.post(self.prefix, time.time_ns(), self._apart.take(silent))
         names = [name for name in (*self._signals, *self._rows) if name.startswith(head)]
         self._server.invalidate([self.prefix + name for name in names], Status.COMM)
         log.warning("%s", reason)
@@ -310,7 +312,7 @@ class HV(Device):
         dog = self._server.reading(f"{self.prefix}{WATCHDOG}")
         super().lost(reason, life=life)
         self._interlocks.tell(anew=True)
-        self._ramps.interrupted()
+        self._apart.interrupted()
         self._ramps.tell(anew=True)
         if dog is not None and dog.time_ns:
             self._server.post(self.prefix, dog.time_ns, {WATCHDOG: dog.value})
