@@ -41,6 +41,10 @@ class LastEvents:
             log.info("%s: %s; what stands before it is used", path, error)
         self._rewrite()
 
+    def times(self) -> dict[str, int]:
+        """Give the time of each PV's last event, ns."""
+        return {pv: int(event[0] if len(event) == 4 else event[2]) for pv, event in self.events.items() if event}
+
     def _take(self, events: Mapping[str, Any], heard: Mapping[str, bool], safe_ns: Mapping[str, int]) -> None:
         self.events |= events
         self.safe_ns |= safe_ns
