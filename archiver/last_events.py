@@ -20,7 +20,7 @@ class LastEvents:
     """The journal.
 
     Attributes:
-        events: the last one by PV, None where it is to be recorded again.
+        events: the last one by PV.
         heard: PVs whose server was there; empty after an orderly end.
         safe_ns: by store: until when all that came is in its spool, by the archiver's clock.
     """
