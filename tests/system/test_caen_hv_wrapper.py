@@ -1,9 +1,11 @@
 """The supply through a stand-in for CAEN's library: the same client, the same simulated unit, the library's faults."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -18,12 +20,25 @@ from tests.processes import wait_for
 from tests.thermostat_lab import MINOR
 
 SOFT = 15
+STAND_IN = str(Path(__file__).parents[1] / "pycaenhv")
 FAULTS = ("EVERY", "TYPES", "DOWN", "HANG", "NOLOW", "BOARDS")
 
 
 @pytest.fixture(scope="module")
 def library():
     return caen_library.build()
+
+
+@pytest.fixture(params=["caen_libs", "pycaenhv"])
+def binding(request, library, monkeypatch):
+    """Have one of the two packages installed alone; the real pycaenhv where it is, else a stand-in for it."""
+    if request.param == "caen_libs":
+        return
+    monkeypatch.setitem(sys.modules, "caen_libs", None)
+    monkeypatch.setitem(sys.modules, "caen_libs.caenhvwrapper", None)
+    monkeypatch.delitem(sys.modules, "pycaenhv.functions", raising=False)
+    monkeypatch.delitem(sys.modules, "pycaenhv", raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path, STAND_IN])
 
 
 @asynccontextmanager
@@ -45,7 +60,7 @@ def address(unit, library):
     return f"caen://N1470/TCPIP/{unit.host}:{unit.port}?library={library}"
 
 
-def test_the_same_client_identifies_reads_sets_and_switches(library):
+def test_the_same_client_identifies_reads_sets_and_switches(library, binding):
     async def run():
         async with supply(library) as (client, unit):
             (board,) = client.units.values()
@@ -76,7 +91,7 @@ def test_the_same_client_identifies_reads_sets_and_switches(library):
     asyncio.run(run())
 
 
-def test_several_boards_are_slots_and_one_that_falls_silent_takes_no_other_with_it(library):
+def test_several_boards_are_slots_and_one_that_falls_silent_takes_no_other_with_it(library, binding):
     async def run():
         async with supply(library, boards=3) as (client, unit):
             assert [board.serial for board in client.units.values()] == ["174", "175", "176"]
@@ -97,7 +112,7 @@ def test_several_boards_are_slots_and_one_that_falls_silent_takes_no_other_with_
     asyncio.run(run())
 
 
-def test_what_the_unit_refuses_is_told_as_over_tcp(library):
+def test_what_the_unit_refuses_is_told_as_over_tcp(library, binding):
     async def run():
         async with supply(library) as (client, unit):
             with pytest.raises(NotSent, match=r"is not within 0 \.\. 8000 V"):
@@ -113,7 +128,7 @@ def test_what_the_unit_refuses_is_told_as_over_tcp(library):
 
 
 @pytest.mark.parametrize("every", [2, 3, 7])
-def test_calls_that_fail_with_a_timeout_cost_a_reading_and_never_a_wrong_value(library, every):
+def test_calls_that_fail_with_a_timeout_cost_a_reading_and_never_a_wrong_value(library, binding, every):
     async def run():
         async with supply(library) as (client, unit):
             for number, channel in enumerate(unit.boards[0].channels):
@@ -151,7 +166,7 @@ def test_a_set_whose_call_failed_is_read_back_and_never_sent_again(library):
     asyncio.run(run())
 
 
-def test_a_type_that_cannot_be_is_no_value(library):
+def test_a_type_that_cannot_be_is_no_value(library, binding):
     async def run():
         async with supply(library, opened=False) as (client, unit):
             caen_library.fault(library, "TYPES", 1)
@@ -165,7 +180,7 @@ def test_a_type_that_cannot_be_is_no_value(library):
     asyncio.run(run())
 
 
-def test_a_session_that_is_lost_is_closed_and_opened_anew(library):
+def test_a_session_that_is_lost_is_closed_and_opened_anew(library, binding):
     async def run():
         async with supply(library) as (client, unit):
             caen_library.fault(library, "DOWN", 1)
@@ -206,6 +221,33 @@ def test_a_call_that_hangs_is_given_up_and_nothing_is_begun_until_it_is_back(lib
                     assert "has not come back yet" in str(error) or "no connection" in str(error)
                     await asyncio.sleep(0.1)
             assert await client.read(0, "VSET") == (0.0,) * 4
+
+    asyncio.run(run())
+
+
+HANG = """
+import asyncio, sys
+from drivers.caen_hv import wrapper
+from drivers.caen_hv.client import Client
+from drivers.errors import LinkError
+
+wrapper.CALL = 0.3
+try:
+    asyncio.run(Client(sys.argv[1]).open())
+except LinkError as error:
+    print(error)
+"""
+
+
+def test_a_call_that_never_comes_back_does_not_hold_up_the_end_of_the_program(library):
+    async def run():
+        async with Simulator() as unit:
+            arguments = (sys.executable, "-c", HANG, address(unit, library))
+            program = await asyncio.create_subprocess_exec(
+                *arguments, stdout=subprocess.PIPE, env={**os.environ, "STUB_HANG": "600"}
+            )
+            said, _ = await asyncio.wait_for(program.communicate(), 60)
+            assert b"has not come back for" in said
 
     asyncio.run(run())
 
@@ -264,6 +306,8 @@ def test_what_cannot_be_opened_says_why(library, link, why):
     asyncio.run(run())
 
 
+ALONE = "sys.modules['caen_libs'] = None\n"
+NEITHER = "sys.modules['pycaenhv'] = None\n"
 OPEN = "import asyncio, sys\nfrom drivers.caen_hv.client import Client\nasyncio.run(Client(sys.argv[1]).open())"
 
 
@@ -272,7 +316,12 @@ OPEN = "import asyncio, sys\nfrom drivers.caen_hv.client import Client\nasyncio.
     [
         ("caen://N1470/TCPIP/10.0.0.5", "", "Install libcaenhvwrapper.so where the loader finds it"),
         ("caen://N1470/TCPIP/10.0.0.5?library=/nowhere.so", "", "the library cannot be loaded"),
-        ("caen://N1470/TCPIP/10.0.0.5", "sys.modules['caen_libs'] = None\n", "pip install 'countinghouse[caen]'"),
+        (
+            "caen://N1470/TCPIP/10.0.0.5",
+            f"{ALONE}sys.modules['pycaenhv'] = None\n",
+            "pip install 'countinghouse[caen]'",
+        ),
+        ("caen://N1470/TCPIP/10.0.0.5", f"{ALONE}sys.path.append({STAND_IN!r})\n", "Cannot find libcaenhvwrapper.so"),
     ],
 )
 def test_what_is_missing_is_told_with_its_cure(library, link, hidden, why):
