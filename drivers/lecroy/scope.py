@@ -9,15 +9,17 @@ made of it. Probe factors are not in VDIV and OFST.
 """
 
 import asyncio
+import mmap
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.errors import DeviceError, ProtocolError
+from drivers.lecroy.instrument import NO_REPLY, Vxi11Error, parse_address, room
 from drivers.lecroy.numbers import number, written
 from drivers.lecroy.replies import NEW, Status, bandwidths, parameters, replies, status
-from drivers.lecroy.vxi11 import NO_REPLY, Vxi11Error, Vxi11Link, parse_address
+from drivers.lecroy.vxi11 import Vxi11Link
 
 SESSION = "CFMT DEF9,WORD,BIN;CORD LO"
 SOURCES = ("C1", "C2", "C3", "C4", "EX", "EX10")
@@ -75,7 +77,7 @@ class Scope:
         self.identity = Identity("", "", "", "")
         self.inr = 0
         self.ddr = ""
-        self._buffers: dict[str, bytearray] = {}
+        self._buffers: dict[str, mmap.mmap] = {}
 
     async def open(self) -> Identity:
         """Connect, see that it is a LeCroy scope that speaks VXI-11, and set the session's formats.
@@ -97,8 +99,15 @@ class Scope:
         await self.link.close()
 
     async def ask(self, text: str) -> str:
-        """Send a question as it is, give the answer as it is."""
-        return await self.link.ask(text, self.timeout)
+        """Send a question as it is, give the answer as it is.
+
+        Raises:
+            DeviceError: the scope does not answer; where it says why, with the reason.
+        """
+        try:
+            return await self.link.ask(text, self.timeout)
+        except Vxi11Error as error:
+            raise await self._explained(error, text) from error
 
     async def write(self, text: str) -> None:
         """Send a command as it is, and see whether the scope takes it.
@@ -270,12 +279,12 @@ class Scope:
         """
         name = _trace(trace, (*self.channels, *MEMORIES, "TA", "TB", "TC", "TD"))
         _one_of("block", block, BLOCKS)
-        buffer = self._buffers.setdefault(name, bytearray())
+        buffer = self._buffers.get(name) or room()
         try:
-            buffer.append(0)
-            buffer.pop()
+            buffer.resize(len(buffer))
         except BufferError:  # somebody still looks at the last one
-            buffer = self._buffers[name] = bytearray(len(buffer))
+            buffer = room()
+        self._buffers[name] = buffer
         try:
             length = await self.link.ask_into(f"{name}:WF? {block.upper()}", buffer, self.waveform_timeout)
         except Vxi11Error as error:

@@ -6,10 +6,10 @@ import time
 import pytest
 
 from drivers.errors import DeviceError, DriverError
+from drivers.lecroy.instrument import Vxi11Error
 from drivers.lecroy.scope import Scope, waveform_name
 from drivers.lecroy.simulated_scope import SimulatedScope
 from drivers.lecroy.simulated_wire import Simulator
-from drivers.lecroy.vxi11 import Vxi11Error
 from drivers.lecroy.wavedesc import decode
 from tests.watched import until
 
