@@ -197,7 +197,7 @@ class Oscilloscope(Device):
         if any("?" not in part for part in text.split(";")):
             self._refuse_in_run("its settings stay")
         reply = ""
-        async with self._taking_long():
+        async with self._taking_long(scope):
             if "?" in text:
                 reply = await scope.ask(text)
             else:
@@ -328,7 +328,7 @@ class Oscilloscope(Device):
     async def _read(self, scope: Scope, channels: Sequence[str]) -> dict[str, memoryview] | None:
         """Read the channels of an event; None = they are not whole, or not of one trigger, which is counted."""
         try:
-            async with self._busy, self._taking_long():
+            async with self._busy, self._taking_long(scope):
                 event = await read_event(scope, channels)
         except ProtocolError as error:
             self._lost += 1
@@ -343,13 +343,15 @@ class Oscilloscope(Device):
         return event
 
     @asynccontextmanager
-    async def _taking_long(self) -> AsyncIterator[None]:
-        """Leave it to the link to watch over a call."""
+    async def _taking_long(self, scope: Scope) -> AsyncIterator[None]:
+        """Leave it to the link to watch over a call; after it the scope has answered, if the link is still there."""
         self._long += 1
         try:
             yield
         finally:
             self._long -= 1
+            if scope.link.is_open:
+                self.post(time.time_ns(), {"TROUBLE": scope.ddr})
 
     async def _store(self, event: dict[str, memoryview]) -> None:
         """Write an event of the run; what the disk refuses stays, and the scope is not armed again."""
