@@ -19,7 +19,7 @@ from drivers.lecroy.acquire import read_event
 from drivers.lecroy.instrument import parse_address
 from drivers.lecroy.replies import NEW
 from drivers.lecroy.scope import Scope
-from iocs.config import DeviceSettings, SitePath
+from iocs.config import DeviceSettings, Finding, SitePath
 from iocs.device import Device, Life, Place
 from iocs.scope_puts import DEEDS, do, put_setting
 from iocs.scope_runs import RETRY, Runs
@@ -91,6 +91,18 @@ class Oscilloscope(Device):
         """Run a simulated scope."""
         with simulator("drivers.lecroy.simulator", ["--port", "0"]) as address:
             yield settings.model_copy(update={"link": address})
+
+    @staticmethod
+    async def check(settings: ScopeSettings) -> tuple[list[Finding], None]:
+        """Ask what it is, and whether it has the channels."""
+        scope = Scope(settings.link, settings.channels)
+        try:
+            findings = [Finding(True, f"{settings.link} is {await scope.identify()}")]
+            if missing := await scope.missing_channels():
+                findings.append(Finding(False, f"it has no {', '.join(missing)}: channels = {settings.channels}"))
+            return findings, None
+        finally:
+            await scope.close()
 
     @property
     def lost_after(self) -> float:

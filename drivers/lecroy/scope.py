@@ -18,7 +18,7 @@ from pathlib import Path
 from drivers.errors import DeviceError, ProtocolError
 from drivers.lecroy.instrument import NO_REPLY, Vxi11Error, parse_address, room
 from drivers.lecroy.numbers import number, written
-from drivers.lecroy.replies import NEW, Status, bandwidths, parameters, replies, status
+from drivers.lecroy.replies import NEW, Status, bandwidths, parameters, refuse_vicp, replies, status
 from drivers.lecroy.vxi11 import Vxi11Link
 
 SESSION = "CFMT DEF9,WORD,BIN;CORD LO"
@@ -85,14 +85,39 @@ class Scope:
         Raises:
             DriverError: it cannot be reached, or is none.
         """
+        await self.identify()
+        await self._ask(f"{SESSION};CORD?;ALST?")
+        return self.identity
+
+    async def identify(self) -> Identity:
+        """Connect, and ask what it is; nothing is set.
+
+        Raises:
+            DriverError: it cannot be reached, or is no LeCroy scope.
+        """
         await self.link.open(self.timeout)
         words = (await self.link.ask("*IDN?", self.timeout)).removeprefix("*IDN ").split(",")
         if len(words) != 4 or "LECROY" not in words[0].upper():
             await self.link.close()
             raise DeviceError(f"{self.link.address}: *IDN? says {','.join(words)!r}: that is no LeCroy scope")
         self.identity = Identity(*(word.strip() for word in words))
-        await self._ask(f"{SESSION};CORD?;ALST?")
         return self.identity
+
+    async def missing_channels(self) -> list[str]:
+        """Give those of `channels` that the scope does not know; nothing is set. Each costs `timeout` seconds.
+
+        Raises:
+            DriverError: the scope cannot be asked; its remote interface is not set to VXI-11.
+        """
+        missing = []
+        for channel in self.channels:
+            try:
+                refuse_vicp(await self.link.ask(f"{channel}:TRA?", self.timeout))
+            except Vxi11Error as error:
+                if error.code != NO_REPLY:
+                    raise
+                missing.append(channel)
+        return missing
 
     async def close(self) -> None:
         """Let go of the scope. Never raises."""

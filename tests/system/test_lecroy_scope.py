@@ -8,7 +8,7 @@ import pytest
 from drivers.errors import DeviceError, DriverError
 from drivers.lecroy.instrument import Vxi11Error
 from drivers.lecroy.scope import Scope, waveform_name
-from drivers.lecroy.simulated_scope import SimulatedScope
+from drivers.lecroy.simulated_scope import Channel, SimulatedScope
 from drivers.lecroy.simulated_wire import Simulator
 from drivers.lecroy.wavedesc import decode
 from tests.watched import until
@@ -35,6 +35,24 @@ def test_identity_and_what_is_sent_at_a_connection():
         assert simulator.messages == ["*IDN?", "CHDR SHORT;CFMT DEF9,WORD,BIN;CORD LO;CORD?;ALST?"]
 
     told(story)
+
+
+def test_a_look_at_a_scope_sets_nothing_and_misses_channels():
+    async def story() -> None:
+        two = {name: Channel() for name in ("C1", "C2")}
+        with Simulator(SimulatedScope(channels=two, CHDR="OFF")) as simulator:
+            scope = Scope(simulator.address, timeout=0.3)
+            assert (await scope.identify()).model == "WR610ZI"
+            assert await scope.missing_channels() == ["C3", "C4"]
+            await scope.close()
+            assert simulator.messages == ["*IDN?", *(f"C{n}:TRA?" for n in range(1, 5))]
+            simulator.scope.vicp = True
+            await scope.identify()
+            with pytest.raises(DeviceError, match="Remote to LXI"):
+                await scope.missing_channels()
+            await scope.close()
+
+    asyncio.run(story())
 
 
 def test_every_setting_is_read_back_and_adapted_values_are_returned():

@@ -177,7 +177,7 @@ def test_a_question_that_the_scope_does_not_know_is_explained_and_costs_nothing_
 
 
 def test_measurements_follow_the_input(lab):
-    """Five times the pulse on a baseline of 150 mV, without noise: what the scope measures moves, and agrees with WF."""
+    """Five times the pulse on a baseline of 150 mV, without noise: all that is measured moves, and agrees with WF."""
     lab.start("--rate", "100")
     lab.put("C2:VDIV", 0.5)
     names = ("MEAN", "PKPK", "MAX", "MIN", "RMS", "SDEV")
