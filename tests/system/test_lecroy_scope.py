@@ -109,6 +109,8 @@ def test_what_another_program_does_to_the_headers_does_not_matter(header):
         ("trig_slope", ("C1", "UP"), "it may be POS, NEG"),
         ("trig_window", (26,), "0 .. 25 V"),
         ("sequence", ("ON", None, 500), "max_size without segments"),
+        ("sequence", ("ON", 2.5), "a whole number"),
+        ("waveform_setup", (0, 1.5), "a whole number"),
         ("directory", ("C:", "SWITCH", "x"), "it may be CARD, FLPY, HDD"),
         ("file_name", ("C1", "ninechars"), "at most 8"),
         ("file_name", ("SETUP", "sixsix"), "at most 5"),
@@ -125,6 +127,17 @@ def test_arguments_that_make_no_sense_are_refused_before_anything_is_sent(verb, 
         before = list(simulator.messages)
         with pytest.raises(ValueError, match=said):
             await getattr(scope, verb)(*arguments)
+        assert simulator.messages == before
+
+    told(story)
+
+
+@pytest.mark.parametrize("pairs", [{"HT": "OFF;C1:VDIV 5"}, {"HT": "PS", "HV": "20 NS;STOP"}, {"SR": "C1"}])
+def test_pairs_of_a_trigger_that_make_no_sense_are_refused_before_anything_is_sent(pairs):
+    async def story(scope, simulator):
+        before = list(simulator.messages)
+        with pytest.raises(ValueError, match="it may be|is not a number"):
+            await scope.trig_select("GLIT", "C1", **pairs)
         assert simulator.messages == before
 
     told(story)
