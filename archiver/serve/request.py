@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from archiver.serve import hosts, pvws
+from archiver.serve import files, hosts, pvws
 from archiver.serve.answers import Refused
 from archiver.serve.following import Session
 from archiver.serve.mailbox import Mailbox
@@ -56,12 +56,40 @@ class Request(BaseHTTPRequestHandler):
             raise Refused(421, f"{host!r} is no name of this server: {cure}")
 
     def _answer(self, path: str, words: list[tuple[str, str]]) -> None:
+        live, watching = self._house.live, self._house.watching
         if path == pvws.PATH:
             self._pvws()
+        elif path == "/live":
+            self._stream()
+        elif path in ("/live/sparks", "/live/curve"):
+            given = [value for _, value in words]
+            work = live.sparks if path == "/live/sparks" else live.curve
+            try:
+                answer = watching.call(work, given[0] if path == "/live/sparks" and given else given)
+            except LookupError as error:
+                raise Refused(404, str(error.args[0])) from error
+            self._say_json(answer)
+        elif (file := files.page(path)) is not None:
+            self._say(*file)
         else:
             with self._house.reading:
                 answer = self._house.answers().answer(path, dict(words))
             self._say_json(answer)
+
+    def _stream(self) -> None:
+        """Tell a page what happens, as server-sent events, until it goes."""
+        live, watching = self._house.live, self._house.watching
+        with self._viewer() as mailbox:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            watching.call(live.enter, mailbox)
+            try:
+                while (message := mailbox.take()) is not None:
+                    self.wfile.write(message)
+            finally:
+                watching.call(live.leave, mailbox)
 
     # -- web sockets
 
@@ -123,6 +151,8 @@ class Request(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Content-Security-Policy", files.POLICY)
+        self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cache-Control", "no-cache")
         if "gzip" in self.headers.get("Accept-Encoding", "") and len(body) > 1000:
             body = gzip.compress(body, 1)

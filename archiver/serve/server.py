@@ -13,7 +13,9 @@ from http.server import ThreadingHTTPServer
 from archiver.history import History
 from archiver.serve.answers import Answers
 from archiver.serve.following import Follow
+from archiver.serve.live import Live
 from archiver.serve.request import Request
+from archiver.serve.seeding import seed
 from archiver.serve.watching import Watching
 from iocs.config import Site
 
@@ -35,6 +37,7 @@ def run(site: Site) -> int:
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     try:
         server.watching.start()
+        server.watching.call(server.live.start)
     except (OSError, ValueError) as error:
         log.error("PVs cannot be watched: %s", error)
         return 2
@@ -45,6 +48,8 @@ def run(site: Site) -> int:
         f"Archiver Appliance http://{host}:{port}/retrieval, screens in browsers ws://{host}:{port}/pvws/pv",
         flush=True,
     )
+    if site.archive.csv.enabled:
+        threading.Thread(target=seed, args=(site, server.live, server.watching), daemon=True).start()
     with server:
         server.serve_forever(poll_interval=0.1)
     server.watching.stop()
@@ -65,6 +70,7 @@ class Server(ThreadingHTTPServer):
         viewers: how many more clients may be told as things happen.
         watching: the thread in which PVs are watched.
         follow: the PVs that web sockets follow.
+        live: the devices that the page shows.
     """
 
     daemon_threads = True
@@ -78,6 +84,7 @@ class Server(ThreadingHTTPServer):
         self.viewers = threading.Semaphore(MOST_VIEWERS)
         self.watching = Watching()
         self.follow = Follow(self.watching)
+        self.live = Live(site, self.watching)
 
     def answers(self) -> Answers:
         """Give the answers of now: catalogues may have changed since the last request."""

@@ -1,6 +1,7 @@
 """The loop in which PVs are watched, in a thread beside those that answer requests; each PV once for all viewers."""
 
 import asyncio
+import concurrent.futures
 import logging
 import threading
 from collections.abc import Callable
@@ -48,12 +49,24 @@ class Watching:
             self._thread.join()
 
     def call(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Have something done in the loop, from another thread, and wait for what it gives."""
+        """Have something done in the loop, from another thread, and wait for what it gives.
 
-        async def run() -> Any:
-            return work(*arguments)
+        Raises:
+            ConnectionAbortedError: the loop has ended: the program stops.
+        """
+        done: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
-        return asyncio.run_coroutine_threadsafe(run(), self.loop).result()
+        def run() -> None:
+            try:
+                done.set_result(work(*arguments))
+            except Exception as error:  # noqa: BLE001  # it is the caller's
+                done.set_exception(error)
+
+        try:
+            self.loop.call_soon_threadsafe(run)
+        except RuntimeError:
+            raise ConnectionAbortedError("the program stops") from None
+        return done.result()
 
     def _run(self) -> None:
         try:
