@@ -1,4 +1,4 @@
-"""`python -m iocs run | check | list | schema`: serve a site's devices, check its file, list its PVs."""
+"""`python -m iocs run | check | list | screens | schema`: serve a site's devices, check its file, list and draw PVs."""
 
 import argparse
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from iocs import config, log, old_pmu_config, supervise
+from iocs import config, log, old_pmu_config, screens, supervise
 from iocs.ca import statistics
 from iocs.device import all_signals, idle_names
 from iocs.online import check_online
@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"countinghouse {version('countinghouse')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="serve the site's devices until SIGINT or SIGTERM")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = subparsers.add_parser("run", help="serve the site's devices until SIGINT or SIGTERM")
     run.add_argument("site", type=Path, metavar="SITE", help="the site file")
     run.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run these devices alone")
     run.add_argument(
@@ -51,17 +51,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="TCP port to serve on and no other, for whoever believes this server alone",
     )
     log.add_options(run)
-    check = commands.add_parser("check", help="check a site file; touches no hardware unless told to")
+    check = subparsers.add_parser("check", help="check a site file; touches no hardware unless told to")
     check.add_argument("site", type=Path, metavar="SITE", help="the site file, or the old PMU2CSV_config.txt")
     check.add_argument("--online", action="store_true", help="also ask each box whether it is as the file says")
-    listing = commands.add_parser("list", help="list the PVs that a site file makes")
+    listing = subparsers.add_parser("list", help="list the PVs that a site file makes")
     listing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     listing.add_argument("--csv", action="store_true", help="as CSV")
     listing.add_argument("--sim", action="store_true", help="with what the simulated boxes told last")
-    commands.add_parser("schema", help="print the JSON schema of the site file, for editors")
+    drawing = subparsers.add_parser("screens", help="write screens for Phoebus: all devices, each device, its channels")
+    drawing.add_argument("site", type=Path, metavar="SITE", help="the site file")
+    drawing.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write *.bob into")
+    drawing.add_argument("--sim", action="store_true", help="with what the simulated boxes told last")
+    subparsers.add_parser("schema", help="print the JSON schema of the site file, for editors")
     options = parser.parse_args(arguments)
     try:
-        code = {"run": _run, "check": _check, "list": _list, "schema": _schema}[options.command](options)
+        code = {"run": _run, "check": _check, "list": _list, "screens": _screens, "schema": _schema}[options.command](
+            options
+        )
         sys.stdout.flush()
         return code
     except (config.ConfigError, supervise.StartError, StateError) as error:
@@ -141,6 +147,29 @@ def _list(options: argparse.Namespace) -> int:
     for row in rows:
         cells = [text.ljust(width) for text, width in zip(row, widths, strict=False) if width]
         print("  ".join([*cells, row[-1]]).rstrip())
+    return 0
+
+
+def _screens(options: argparse.Namespace) -> int:
+    site = config.load(options.site, kinds=True)
+    if options.sim:
+        site = site.for_simulation()
+    catalogues = _signals(site)
+    files = screens.screens(site.name, catalogues)
+    try:
+        screens.write(files, options.output)
+    except OSError as error:
+        print(f"the screens cannot be written: {error}; choose another folder with -o", file=sys.stderr)
+        return 1
+    for catalogue in catalogues:
+        if not catalogue.version:
+            print(
+                f"note: {catalogue.device} has never been connected here, so that its channels are not known: run "
+                f"python -m iocs run {options.site}, then this again",
+                file=sys.stderr,
+            )
+    main = options.output / screens.MAIN
+    print(f"{len(files)} screens in {options.output}; open {main} in Phoebus, other prefixes with ...?P=NAME%3A")
     return 0
 
 
