@@ -24,6 +24,8 @@ EXAMPLES = """examples:
   python -m iocs check site.toml                     every mistake in the site file at once
   python -m iocs check site.toml --online            and whether each box is as the file says; nothing is written
   python -m iocs list site.toml --csv                all PVs with unit and description
+  python -m iocs list site.toml --watch              a live table; --watch 'HV:CH0:*' for what you name, Ctrl-C ends it
+  python -m iocs screens site.toml -o screens        screens for Phoebus; open screens/main.bob
 """
 
 
@@ -58,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     listing.add_argument("--csv", action="store_true", help="as CSV")
     listing.add_argument("--sim", action="store_true", help="with what the simulated boxes told last")
+    listing.add_argument(
+        "--watch",
+        nargs="*",
+        metavar="NAME",
+        help="a live table of what each device is about, or of these names (HV:CH0:*), and of all that is in alarm",
+    )
     drawing = subparsers.add_parser("screens", help="write screens for Phoebus: all devices, each device, its channels")
     drawing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     drawing.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write *.bob into")
@@ -136,6 +144,8 @@ def _list(options: argparse.Namespace) -> int:
     site = config.load(options.site, kinds=True)
     if options.sim:
         site = site.for_simulation()
+    if options.watch is not None:
+        return _watch(site, options.watch)
     rows = [row for catalogue in _signals(site) for row in _rows(catalogue)]
     rows += [_row(statistics.prefix(site.prefix), signal) for signal in statistics.SIGNALS]
     if options.csv:
@@ -147,6 +157,22 @@ def _list(options: argparse.Namespace) -> int:
     for row in rows:
         cells = [text.ljust(width) for text, width in zip(row, widths, strict=False) if width]
         print("  ".join([*cells, row[-1]]).rstrip())
+    return 0
+
+
+def _watch(site: config.Site, names: Sequence[str]) -> int:
+    try:
+        from rich.console import Console
+
+        from iocs import watching
+    except ImportError as error:
+        print(f"--watch needs {error.name}: pip install 'countinghouse[watch]'", file=sys.stderr)
+        return 2
+    if not sys.stdout.isatty():
+        print("--watch needs a terminal; for a file: camonitor NAME, or python -m archiver run SITE", file=sys.stderr)
+        return 2
+    prefixes = [f"{site.prefix}{device.name}:" for device in site.devices]
+    asyncio.run(watching.watch(prefixes, names, Console()))
     return 0
 
 

@@ -70,6 +70,7 @@ TRACES = (
 
 PLAIN = Font("Default", "REGULAR", 14.0)
 BOLD = Font("Default Bold", "BOLD", 14.0)
+COMMENT = Font("Comment", "ITALIC", 14.0)
 TITLE = Font("Header 1", "BOLD", 22.0)
 
 

@@ -4,13 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from iocs.screens import text
-from iocs.screens.bob import BACKGROUND, BOLD, HEADER, HEADER_TEXT, Widget
+from iocs.screens.bob import BACKGROUND, BOLD, COMMENT, HEADER, HEADER_TEXT, Widget
 from iocs.screens.families import Line, is_switch, lines, place_of, words
-from iocs.screens.widgets import GAP, LED, PITCH, label, readback, readback_width, setpoint, setpoint_width
-from iocs.signals import Direction, Kind, Signal
+from iocs.screens.widgets import GAP, LED, PITCH, is_button, label, readback, readback_width, setpoint, setpoint_width
+from iocs.signals import Kind, Signal
 
 TITLE = 26  # height of a box' title, px
 TALL = 4  # lines that a long text gets
+COLUMNS = 2  # of boxes: so wide that most lines have room for a sentence that says what they mean
+BUTTON = 160  # widest button, px, unless its text is longer
 MARGIN = 10
 
 
@@ -105,7 +107,7 @@ class Box:
                 inside.append(readback(signal, prefix, x, y, LED))
                 inside.append(label(line.label, x + LED + GAP, y, step - LED - 2 * GAP, tooltip=signal.doc))
             else:
-                inside.append(setpoint(signal, prefix, x, y, step - GAP))
+                inside.append(setpoint(signal, prefix, x, y, min(step - GAP, max(each, BUTTON)), words=line.label))
         return at + rows * PITCH
 
 
@@ -136,10 +138,19 @@ def _line(line: Line, prefix: str, y: int, right: int, columns: tuple[int, int, 
         return [name, show(signal, prefix, start, y, right - start)]
     if len(line.signals) == 1:
         need = LED if show is readback and is_switch(signal) else lone
-        return [name, show(signal, prefix, right - need, y, need)]
-    other = line.signals[1]
-    last = readback(other, prefix, right - second, y, second)
-    return [name, show(signal, prefix, right - second - GAP - first, y, first), last]
+        left = right - need
+        values = [show(signal, prefix, left, y, need)]
+    else:
+        left = right - second - GAP - first
+        values = [show(signal, prefix, left, y, first)]
+        values.append(readback(line.signals[1], prefix, right - second, y, second))
+    return [name, *_comment(signal.doc, start, y, left - GAP - start), *values]
+
+
+def _comment(doc: str, x: int, y: int, room: int) -> list[Widget]:
+    """What a line means, in words, where there is room for it; the tooltip of its label has it always."""
+    wide = text.width(doc, COMMENT)
+    return [label(doc, x, y, wide, font=COMMENT)] if doc and wide <= room else []
 
 
 def boxes(title: str, signals: Sequence[Signal]) -> list[Box]:
@@ -155,11 +166,7 @@ def boxes(title: str, signals: Sequence[Signal]) -> list[Box]:
 def _box(title: str, signals: Sequence[Signal], place: str) -> Box:
     found = lines(signals, f"{place}:" if place else "")
     lamps = tuple(line for line in found if not line.setpoint and is_switch(line.readbacks[0]))
-    commands = tuple(
-        line
-        for line in found
-        if line.setpoint and line.setpoint.direction is Direction.COMMAND and line.setpoint.kind is Kind.ENUM
-    )
+    commands = tuple(line for line in found if line.setpoint and is_button(line.setpoint))
     return Box(title, tuple(line for line in found if line not in lamps and line not in commands), lamps, commands)
 
 
@@ -169,7 +176,7 @@ def packed(all_boxes: Iterable[Box], prefix: str, x: int, y: int, width: int) ->
     if not waiting:
         return [], y
     widest = max(box.natural for box in waiting)
-    count = max(1, min(len(waiting), (width + MARGIN) // (widest + MARGIN)))
+    count = max(1, min(len(waiting), COLUMNS, (width + MARGIN) // (widest + MARGIN)))
     each = (width + MARGIN) // count - MARGIN
     ends = [y] * count
     placed = []

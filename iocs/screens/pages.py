@@ -11,6 +11,7 @@ from iocs.screens.widgets import (
     LED,
     PITCH,
     ROW,
+    is_button,
     label,
     lamp,
     opens,
@@ -114,10 +115,16 @@ def device(catalogue: Catalogue) -> dict[str, str]:
     """Give the screen of a device, and those of its channels alike, by the name of their files."""
     prefix, name = prefix_of(catalogue), catalogue.device
     by_name = {signal.name: signal for signal in catalogue.signals}
-    shown = [signal for signal in catalogue.signals if signal.name not in (*_HEADED, "PVS")]
-    found, left = families(groups(shown))
+    found, left = families(groups([each for each in catalogue.signals if each.name not in (*_HEADED, "PVS")]))
+    urgent = [each for signals in left.values() for each in signals if _is_urgent(each)]
+    left = {title: [each for each in signals if each not in urgent] for title, signals in left.items()}
     files: dict[str, str] = {}
     widgets = _head(f"{name}  ({catalogue.kind})", ("Up", MAIN))
+    x = WIDTH - MARGIN
+    for signal in reversed(urgent):
+        wide = setpoint_width(signal) + 2 * GAP
+        x -= wide + GAP
+        widgets.append(setpoint(signal, prefix, x + GAP, HEAD + MARGIN, wide))
     y = _about(widgets, by_name, prefix, HEAD + MARGIN)
     for family in found:
         row, columns = _channel_row(family, prefix, name)
@@ -130,6 +137,11 @@ def device(catalogue: Catalogue) -> dict[str, str]:
     )
     files[f"{name}.bob"] = display(name, WIDTH, y + MARGIN, widgets + placed)
     return files
+
+
+def _is_urgent(signal: Signal) -> bool:
+    """Whether it stands at the top of a device's screen: what stops all, and an operator may need in a hurry."""
+    return is_button(signal) and signal.confirm and signal.level is Level.OPERATOR
 
 
 def _about(widgets: list[Widget], by_name: dict[str, Signal], prefix: str, y: int) -> int:
@@ -228,6 +240,8 @@ def _channel_row(family: Family, prefix: str, name: str) -> tuple[str, list[_Col
     columns.sort(key=lambda column: (column in texts, declared[column[0].label]))
     x, placed = heading + 2 * GAP, []
     for line, _, wide in columns:
+        if (line, _, wide) == columns[-1] and line.signals[0].kind is Kind.STR:
+            wide = INNER - x  # the last text has the rest of the row
         placed.append((line, x, wide))
         row += _cells(line, prefix, x, wide)
         x += wide + 2 * GAP
@@ -265,11 +279,7 @@ def _width(line: Line) -> int:
     first = line.signals[0]
     parts = [setpoint_width(line.setpoint, unit=False)] if line.setpoint else []
     parts += [readback_width(signal, unit=False) for signal in line.readbacks]
-    return max(sum(parts) + GAP * (len(parts) - 1), text.width(_title(line), BOLD) if not _is_button(first) else 0)
-
-
-def _is_button(signal: Signal) -> bool:
-    return signal.direction is Direction.COMMAND and signal.kind is Kind.ENUM
+    return max(sum(parts) + GAP * (len(parts) - 1), text.width(_title(line), BOLD) if not is_button(first) else 0)
 
 
 def _title(line: Line) -> str:
@@ -292,7 +302,7 @@ def _cells(line: Line, prefix: str, x: int, wide: int) -> list[Widget]:
 def _table(widgets: list[Widget], family: Family, columns: Sequence[_Column], name: str, y: int) -> int:
     """The channels below each other, with the columns' names above."""
     for line, x, wide in columns:
-        if not _is_button(line.signals[0]):
+        if not is_button(line.signals[0]):
             widgets.append(label(_title(line), MARGIN + x, y, wide, font=BOLD, tooltip=line.signals[0].doc))
     y += PITCH
     for place, title in family.members:

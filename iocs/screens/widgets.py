@@ -57,15 +57,20 @@ def readback_width(signal: Signal, unit: bool = True) -> int:
     return LED if is_switch(signal) else value_width(signal, unit)
 
 
+def is_button(signal: Signal) -> bool:
+    """Whether it is a command that needs no words."""
+    return signal.direction is Direction.COMMAND and signal.kind is Kind.ENUM
+
+
 def setpoint_width(signal: Signal, unit: bool = True) -> int:
     """Give the pixels that `setpoint` needs."""
-    if signal.direction is Direction.COMMAND and signal.kind is Kind.ENUM:
-        return text.width(_words(signal.name), BOLD) + 2 * _PADDING
+    if is_button(signal):
+        return text.width(signal.name, BOLD) + 2 * _PADDING
     if signal.kind in (Kind.STR, Kind.TEXT):
         return _MOST
     if as_buttons(signal):
         return len(signal.states) * (max(text.width(state) for state in signal.states) + 2 * _PADDING)
-    return value_width(signal, unit) + (24 if signal.kind is Kind.ENUM else 8)  # the combo's arrow
+    return value_width(signal, unit) + (36 if signal.kind is Kind.ENUM else 8)  # the combo's arrow
 
 
 def as_buttons(signal: Signal) -> bool:
@@ -85,7 +90,7 @@ def readback(signal: Signal, prefix: str, x: int, y: int, width: int, *, unit: b
         properties["format"] = _STRING
     elif _tiny(signal):
         properties |= {"format": _EXPONENTIAL, "precision": 3}
-    if not unit:
+    if not unit or signal.unit == "1":
         properties["show_units"] = False
     if signal.kind in (Kind.FLOAT, Kind.INT):
         properties["horizontal_alignment"] = _RIGHT
@@ -103,11 +108,21 @@ def lamp(signal: Signal, prefix: str, x: int, y: int, size: int = LED) -> Widget
     return Widget("led", signal.name, x, y, size, size, {"pv_name": prefix + signal.name, **colors})
 
 
-def setpoint(signal: Signal, prefix: str, x: int, y: int, width: int, *, unit: bool = True) -> Widget:
-    """Let a person put: a button for a command, buttons or a list for states, else an entry."""
+def setpoint(signal: Signal, prefix: str, x: int, y: int, width: int, *, unit: bool = True, words: str = "") -> Widget:
+    """Let a person put: a button for a command, buttons or a list for states, else an entry.
+
+    Args:
+        signal: what may be put.
+        prefix: what stands before its name.
+        x: pixels.
+        y: pixels.
+        width: pixels.
+        unit: whether to show it.
+        words: what a button says, if not the signal's name.
+    """
     name, properties = signal.name, {"pv_name": prefix + signal.name}
-    if signal.direction is Direction.COMMAND and signal.kind is Kind.ENUM:
-        return command(signal, prefix, x, y, width)
+    if is_button(signal):
+        return command(signal, prefix, x, y, width, words or name)
     if signal.kind is Kind.ENUM:
         asked = {**properties, **confirmation(signal)}
         if as_buttons(signal):
@@ -120,27 +135,23 @@ def setpoint(signal: Signal, prefix: str, x: int, y: int, width: int, *, unit: b
         entry |= {"format": _EXPONENTIAL, "precision": 3}
     if signal.kind in (Kind.FLOAT, Kind.INT):
         entry["horizontal_alignment"] = _RIGHT
-    if not unit:
+    if not unit or signal.unit == "1":
         entry["show_units"] = False
     entry["vertical_alignment"] = _MIDDLE
     return Widget("textentry", name, x, y, width, ROW, entry)
 
 
-def command(signal: Signal, prefix: str, x: int, y: int, width: int) -> Widget:
+def command(signal: Signal, prefix: str, x: int, y: int, width: int, words: str) -> Widget:
     """A button that puts 1."""
-    act = {"@type": "write_pv", "pv_name": "$(pv_name)", "value": "1", "description": _words(signal.name)}
+    act = {"@type": "write_pv", "pv_name": "$(pv_name)", "value": "1", "description": words}
     properties: dict[str, Any] = {
         "actions": [("action", act)],
         "pv_name": prefix + signal.name,
-        "text": _words(signal.name),
+        "text": words,
         "tooltip": f"{signal.doc}\n$(pv_name)",
         **confirmation(signal),
     }
     return Widget("action_button", signal.name, x, y, width, ROW, properties)
-
-
-def _words(name: str) -> str:
-    return name.rpartition(":")[2] if name.count(":") else name
 
 
 def confirmation(signal: Signal) -> dict[str, Any]:
