@@ -20,7 +20,7 @@ class LastEvents:
     """The journal.
 
     Attributes:
-        events: the last one by PV, None where it is to be recorded again.
+        events: the last one by PV.
         heard: PVs whose server was there; empty after an orderly end.
         safe_ns: by store: until when all that came is in its spool, by the archiver's clock.
     """
@@ -40,6 +40,10 @@ class LastEvents:
         except (OSError, ValueError, TypeError) as error:  # a kill may tear the last line
             log.info("%s: %s; what stands before it is used", path, error)
         self._rewrite()
+
+    def times(self) -> dict[str, int]:
+        """Give the time of each PV's last event, ns."""
+        return {pv: int(event[0] if len(event) == 4 else event[2]) for pv, event in self.events.items() if event}
 
     def _take(self, events: Mapping[str, Any], heard: Mapping[str, bool], safe_ns: Mapping[str, int]) -> None:
         self.events |= events

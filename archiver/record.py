@@ -264,7 +264,8 @@ class Recorder:
         """End the recording of a PV."""
         pv = recorder.source.pv
         recorder.stop()
-        self._last.events[pv] = recorder.last()
+        if last := recorder.last():
+            self._last.events[pv] = last
         self._watches.pop(pv).end()
         if recorder.every is not None:
             self._periods[recorder.every].remove(recorder)

@@ -15,6 +15,7 @@ from iocs.signals import Reading
 
 log = logging.getLogger(__name__)
 
+NO_VALUE = ""  # as no event has it, what is told again is recorded; the time says which ones InfluxDB has taken
 MOST_HELD = 2_000_000  # events that may wait to be spooled
 
 
@@ -125,7 +126,7 @@ class Spooling:
         if not taken:
             for pv, event in newest.items():
                 self._forget(pv, event)
-            newest = dict.fromkeys(newest)
+            newest = {pv: (event[0], NO_VALUE, 0, 0) for pv, event in newest.items()}
         newest |= {row.source.pv: (row.sequence, row.version, row.time_ns) for row in batch.rows}
         heard = {
             source.pv: what.event is Event.CONNECTED

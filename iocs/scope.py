@@ -8,24 +8,24 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from drivers.errors import DeviceError, DriverError, ProtocolError
 from drivers.lecroy.acquire import read_event
+from drivers.lecroy.instrument import parse_address
 from drivers.lecroy.replies import NEW
 from drivers.lecroy.scope import Scope
-from drivers.lecroy.vxi11 import parse_address
-from iocs.config import DeviceSettings, SitePath
+from iocs.config import DeviceSettings, Finding, SitePath
 from iocs.device import Device, Life, Place
 from iocs.scope_puts import DEEDS, do, put_setting
 from iocs.scope_runs import RETRY, Runs
 from iocs.scope_signals import MEASURED, TRIGGERS, signals_of, values_of
 from iocs.scope_waveforms import prepared
-from iocs.signals import Bad, Reading, Refused, Severity, Signal, Status
+from iocs.signals import TEXT_BYTES, Bad, Reading, Refused, Severity, Signal, Status
 from iocs.simulation import simulator
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Oscilloscope(Device):
         super().__init__(settings, place)
         self._scope: Scope | None = None
         self._busy = asyncio.Lock()  # held over an event and over a put: neither comes between the other's questions
-        self._reading = False
+        self._long = 0  # calls under way that may take long
         self._armed = False  # for the run's next event
         self._stops = 0  # looks at which an armed scope was stopped
         self._disk: asyncio.Task[None] | None = None  # writes an event, or ends a run
@@ -92,10 +92,22 @@ class Oscilloscope(Device):
         with simulator("drivers.lecroy.simulator", ["--port", "0"]) as address:
             yield settings.model_copy(update={"link": address})
 
+    @staticmethod
+    async def check(settings: ScopeSettings) -> tuple[list[Finding], None]:
+        """Ask what it is, and whether it has the channels."""
+        scope = Scope(settings.link, settings.channels)
+        try:
+            findings = [Finding(True, f"{settings.link} is {await scope.identify()}")]
+            if missing := await scope.missing_channels():
+                findings.append(Finding(False, f"it has no {', '.join(missing)}: channels = {settings.channels}"))
+            return findings, None
+        finally:
+            await scope.close()
+
     @property
     def lost_after(self) -> float:
-        """3 s; while a waveform comes the link itself watches over it."""
-        return self.settings.lost_after or (3600.0 if self._reading else max(3.0, 3 * self.settings.reread))
+        """3 s; while a waveform comes, or what an expert has asked for, the link itself watches over it."""
+        return self.settings.lost_after or (3600.0 if self._long else max(3.0, 3 * self.settings.reread))
 
     def lost(self, reason: str, *, life: Life = Life.LOST) -> None:
         """Lose the scope; it may come back within the same session, when it was merely silent for a while."""
@@ -196,11 +208,14 @@ class Oscilloscope(Device):
         """Send what an expert wrote; a question's answer goes to REPLY."""
         if any("?" not in part for part in text.split(";")):
             self._refuse_in_run("its settings stay")
-        if "?" in text:
-            reply = await scope.ask(text)
-        else:
-            await scope.write(text)
-            reply = ""
+        reply = ""
+        async with self._taking_long(scope):
+            if "?" in text:
+                reply = await scope.ask(text)
+            else:
+                await scope.write(text)
+        if len(reply.encode()) > TEXT_BYTES:
+            raise Refused(f"the answer has {len(reply)} characters; REPLY holds {TEXT_BYTES} bytes")
         self.post(time.time_ns(), {"REPLY": reply})
         await self._reread(scope)
         return text
@@ -301,7 +316,8 @@ class Oscilloscope(Device):
                 async with self._busy:
                     await scope.single()
                 self._armed, self._stops = True, 0
-        await scope.status()
+        async with self._busy:  # reading clears what a question without answer is explained by
+            await scope.status()
         taking = runs.taking and self._armed
         if not scope.inr & NEW or (not taking and time.monotonic() < self._next_event):
             return
@@ -323,9 +339,8 @@ class Oscilloscope(Device):
 
     async def _read(self, scope: Scope, channels: Sequence[str]) -> dict[str, memoryview] | None:
         """Read the channels of an event; None = they are not whole, or not of one trigger, which is counted."""
-        self._reading = True
         try:
-            async with self._busy:
+            async with self._busy, self._taking_long(scope):
                 event = await read_event(scope, channels)
         except ProtocolError as error:
             self._lost += 1
@@ -337,9 +352,18 @@ class Oscilloscope(Device):
             if not scope.link.is_open:
                 raise
             return None
-        finally:
-            self._reading = False
         return event
+
+    @asynccontextmanager
+    async def _taking_long(self, scope: Scope) -> AsyncIterator[None]:
+        """Leave it to the link to watch over a call; after it the scope has answered, if the link is still there."""
+        self._long += 1
+        try:
+            yield
+        finally:
+            self._long -= 1
+            if scope.link.is_open:
+                self.post(time.time_ns(), {"TROUBLE": scope.ddr})
 
     async def _store(self, event: dict[str, memoryview]) -> None:
         """Write an event of the run; what the disk refuses stays, and the scope is not armed again."""

@@ -19,6 +19,9 @@ Lines of one record that has several (names given by the site file) begin with `
 bucket with `,@`, its name and a tabulator. A line of line protocol never begins with a comma, whatever a PV is named.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from archiver.batch import Batch, Event, Mark, RowRecord, Source
 from archiver.sinks.csv_batch import escaped
 from archiver.sinks.point_names import Name, Names, head, key
@@ -32,12 +35,17 @@ LONGEST_TEXT = 60_000  # bytes
 class LineEncoder:
     """Makes lines of batches.
 
+    Args:
+        names: those that the site file gives.
+        taken: the last time of each PV in the run before, ns.
+
     Attributes:
         moved: events that got another time stamp, as theirs was taken.
     """
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, taken: Mapping[str, int] = MappingProxyType({})) -> None:
         self.moved = 0
+        self._taken = taken
         self._names = names
         self._heads: dict[Source, str] = {}
         self._given: dict[str, Name | None] = {}
@@ -75,7 +83,10 @@ class LineEncoder:
 
     def _begin(self, source: Source) -> Stamps:
         """Give the times that a PV has; they stay its own when something else of its source changes."""
-        stamps = self._stamps[source] = self._stamps_of_pv.setdefault(source.pv, Stamps())
+        stamps = self._stamps_of_pv.get(source.pv)
+        if stamps is None:
+            stamps = self._stamps_of_pv[source.pv] = Stamps(self._taken.get(source.pv))
+        self._stamps[source] = stamps
         return stamps
 
     def _head(self, source: Source) -> str:

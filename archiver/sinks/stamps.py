@@ -9,14 +9,19 @@ class Stamps:
     """The times of one series. Where a clock stands still or goes back, an event gets the next time that is free.
 
     The newest times are remembered, `REMEMBERED` of them; a clock may stand still for as long as it likes.
+
+    Args:
+        taken: the last time of the run before, if there is one.
     """
 
     __slots__ = ("_asked", "_given", "_newest", "_order", "_taken")
 
-    def __init__(self) -> None:
+    def __init__(self, taken: int | None = None) -> None:
         self._newest = self._asked = self._given = -(1 << 63)
         self._order: deque[int] = deque(maxlen=REMEMBERED)
         self._taken: set[int] | None = None  # the same, once it is needed
+        if taken is not None:
+            self.free(taken)
 
     def free(self, time_ns: int) -> int:
         """Give the next free time from `time_ns` on, and take it."""

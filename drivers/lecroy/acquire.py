@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from drivers.errors import DeviceError, DriverError, LinkError, ProtocolError
+from drivers.lecroy.instrument import Vxi11Error
 from drivers.lecroy.run import SLOW, Run, changes, same_trigger
 from drivers.lecroy.scope import Scope
-from drivers.lecroy.vxi11 import Vxi11Error
 from drivers.link import Backoff
 
 

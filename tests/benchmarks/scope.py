@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from drivers.lecroy.acquire import acquire, read_event
+from drivers.lecroy.instrument import Instrument, parse_address, room
 from drivers.lecroy.run import Run
 from drivers.lecroy.scope import Scope
-from drivers.lecroy.vxi11 import Instrument, parse_address
 from drivers.lecroy.wavedesc import decode
 from iocs.scope_waveforms import prepared
 
@@ -74,7 +74,7 @@ def our_client(address: str) -> Callable[[], int]:
     """Our link, into one buffer that is used again."""
     ours = Instrument(parse_address(address))
     ours.timeout = 60.0
-    buffer = bytearray()
+    buffer = room()
 
     def read() -> int:
         ours.write_raw(QUESTION.encode())
@@ -182,16 +182,18 @@ def main() -> None:
     """Run all."""
     command = [sys.executable, "-W", "ignore", "-m", "drivers.lecroy.simulator", "--port", "0", "--rate", "10000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as simulator:
-        address = simulator.stdout.readline().split()[2]
-        threading.Thread(target=simulator.stdout.read, daemon=True).start()
-        print("read rate:")
-        for points in (500_000, 16_000_000):
-            reading(address, points)
-        print("scaling:")
-        scaling()
-        print("events (one channel; the simulator digitises each one):")
-        asyncio.run(events(address))
-        simulator.terminate()
+        try:
+            address = simulator.stdout.readline().split()[2]
+            threading.Thread(target=simulator.stdout.read, daemon=True).start()
+            print("read rate:")
+            for points in (500_000, 16_000_000):
+                reading(address, points)
+            print("scaling:")
+            scaling()
+            print("events (one channel; the simulator digitises each one):")
+            asyncio.run(events(address))
+        finally:
+            simulator.terminate()
 
 
 if __name__ == "__main__":

@@ -161,6 +161,58 @@ def test_arm_stop_force_store_and_the_expert(lab):
     wait_for(refused, "refusal of the scope's disk")
 
 
+def test_a_question_that_the_scope_does_not_know_is_explained_and_costs_nothing_else(lab):
+    lab.start("--rate", "100")
+    lab.wait("S:C2:WF", lambda reading: reading["severity"] == NO_ALARM)
+    lab.put("CMD", "NONSENSE?")  # the scope stays silent for longer than a silent box is waited for
+    assert "'NONSENSE?': unknown command (CMR 1)" in lab.value("S:LASTREJECT.VAL$")
+    assert (lab.value("S:ONLINE"), lab.value("S:RECONNECTS")) == (1, 0)
+    lab.put("TRMD", 3)
+    lab.put("MSIZ", 1e6)
+    lab.put("ARM", 1)
+    lab.wait("S:C2:DX", lambda reading: reading["value"] < 2e-12)
+    lab.put("CMD", "C2:WF? ALL")
+    assert "REPLY holds" in lab.value("S:LASTREJECT.VAL$")
+    assert (lab.value("S:ONLINE"), lab.value("S:RECONNECTS")) == (1, 0)
+
+
+def test_measurements_follow_the_input(lab):
+    """Five times the pulse on a baseline of 150 mV, without noise: all that is measured moves, and agrees with WF."""
+    lab.start("--rate", "100")
+    lab.put("C2:VDIV", 0.5)
+    names = ("MEAN", "PKPK", "MAX", "MIN", "RMS", "SDEV")
+
+    def measured(want):
+        reading = [lab.read(f"S:C2:{name}") for name in (*names, "WF")]
+        same = len({each["timestamp"] for each in reading}) == 1 and all(each["severity"] == 0 for each in reading)
+        return same and want(np.array(reading[-1]["value"])) and (reading, np.array(reading[-1]["value"]))
+
+    before, _ = wait_for(lambda: measured(lambda volts: volts.min() > -0.6), "small pulses")
+    pulse = {"name": "C2", "amplitude": -1.5, "spread": 0.0, "noise": 0.0, "baseline": 0.15}
+    lab.scope.say({"channel": pulse})
+    after, volts = wait_for(lambda: measured(lambda volts: volts.min() < -1.2), "large pulses")
+    wanted = (
+        volts.mean(),
+        volts.max() - volts.min(),
+        volts.max(),
+        volts.min(),
+        np.sqrt((volts**2).mean()),
+        volts.std(),
+    )
+    for name, old, new, value in zip(names, before, after, wanted, strict=False):
+        assert new["value"] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+        assert abs(new["value"] - old["value"]) > 0.02, name
+
+
+def test_what_autostore_keeps_stays_when_its_mode_is_put(lab):
+    lab.start()
+    lab.scope.say({"panel": "STST C3,HDD,AUTO,OFF,FORMAT,MATLAB"})
+    lab.put("AUTOSTORE", 2)
+    assert lab.value("S:AUTOSTORE_RBV") == 2
+    lab.put("CMD", "STST?")
+    assert lab.value("S:REPLY") == "STST C3,HDD,AUTO,FILL,FORMAT,MATLAB"
+
+
 def test_an_overload_alarms_and_ends(lab):
     lab.start()
     lab.scope.say({"channel": {"name": "C2", "overload": True}})

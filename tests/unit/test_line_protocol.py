@@ -76,6 +76,12 @@ def test_a_clock_that_goes_back_over_what_it_told_overwrites_nothing() -> None:
     assert stamps[9:] == [100 + n for n in range(2 * REMEMBERED)]
 
 
+def test_the_last_event_of_the_run_before_keeps_its_time() -> None:
+    encoder = LineEncoder(Names("countinghouse", {}), {VOLT.pv: T})
+    text = encoder.encode(Batch(T, [(VOLT, reading(2.0)), (VOLT, reading(3.0, T + 1))])).data.decode()
+    assert [int(line.split()[-1]) - T for line in text.splitlines()] == [1, 2]
+
+
 @given(st.lists(st.integers(0, 30), max_size=60))
 def test_no_two_events_have_one_time_and_none_comes_before_its_own(times: list[int]) -> None:
     stamps = Stamps()

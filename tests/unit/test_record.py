@@ -115,17 +115,18 @@ def recorded(site: Site, play: Callable[[FakeClient, Recorder], Any]) -> Recorde
     FakeClient()  # forget the network of a run before
 
     async def run() -> Recorder:
-        with open_state(site.state_dir, "archiver") as state, build_outlets(site) as outlets:
+        with open_state(site.state_dir, "archiver") as state:
             last = LastEvents(site.state_dir / "archiver-last.jsonl")
-            recorder, stop = Recorder(site, state, outlets, last), asyncio.Event()
-            task = asyncio.create_task(recorder.run(stop))
-            await until(lambda: task.done() or len(FakeClient.now.listeners) >= 2)
-            try:
-                await play(FakeClient.now, recorder)
-            finally:
-                stop.set()
-                assert await task
-            return recorder
+            with build_outlets(site, last) as outlets:
+                recorder, stop = Recorder(site, state, outlets, last), asyncio.Event()
+                task = asyncio.create_task(recorder.run(stop))
+                await until(lambda: task.done() or len(FakeClient.now.listeners) >= 2)
+                try:
+                    await play(FakeClient.now, recorder)
+                finally:
+                    stop.set()
+                    assert await task
+                return recorder
 
     return asyncio.run(run())
 
