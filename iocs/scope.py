@@ -227,12 +227,13 @@ class Oscilloscope(Device):
         settings = await scope.settings()
         store = await self._autostore(scope)
         back, self._stale = self._stale, False
-        posted = self._had.take({**settings, **store}, scope.ddr, everything=back)
+        troubles = scope.take_troubles()
+        posted = self._had.take({**settings, **store}, troubles, everything=back)
         if back:
             posted |= {**self._idle_values(), **self._runs.values()}
         if not back:  # else the run looks at them itself
             self._runs.seen(settings)
-        self.post(time.time_ns(), {**posted, "TROUBLE": scope.ddr})
+        self.post(time.time_ns(), posted)
         return settings
 
     async def _autostore(self, scope: Scope) -> dict[str, str]:
@@ -264,6 +265,7 @@ class Oscilloscope(Device):
                 self._armed, self._stops = True, 0
         async with self._busy:  # reading clears what a question without answer is explained by
             await scope.status()
+        self._answered()
         taking = runs.taking and self._armed
         if not scope.inr & NEW or (not taking and time.monotonic() < self._next_event):
             return
@@ -299,6 +301,10 @@ class Oscilloscope(Device):
             return None
         return event
 
+    def _answered(self) -> None:
+        """Say that the scope is there."""
+        self.post(time.time_ns(), {"LOST": self._lost})
+
     @asynccontextmanager
     async def _taking_long(self, scope: Scope) -> AsyncIterator[None]:
         """Leave it to the link to watch over a call; after it the scope has answered, if the link is still there."""
@@ -308,7 +314,7 @@ class Oscilloscope(Device):
         finally:
             self._long -= 1
             if scope.link.is_open:
-                self.post(time.time_ns(), {"TROUBLE": scope.ddr})
+                self._answered()
 
     async def _store(self, event: dict[str, memoryview]) -> None:
         """Write an event of the run; what the disk refuses stays, and the scope is not armed again."""

@@ -68,5 +68,7 @@ class ReadBacks:
             if values.get(f"{name}:ON") == 0 and self._shown.get(f"{name}:ON") != 0:
                 off = Bad("the channel is not shown", severity=Severity.MINOR, status=Status.DISABLE)
                 posted |= {f"{name}:{leaf}": off for leaf in ("WF", "TIME", *MEASURED)}
+        hurt = Bad(troubles, troubles, Severity.MAJOR, Status.STATE)
+        posted["TROUBLE"] = hurt if troubles else ""
         self._shown |= values
         return posted
