@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from archiver.batch import Source
+from archiver.batch import Source, source_of
 from archiver.pv_recorder import PvRecorder
 from archiver.recorded import Recorded
 from archiver.row_recorder import RowRecorder
@@ -129,5 +129,4 @@ class DeviceRecorder:
         return Recorded(self._house.site.archive, self._house.site.prefix, catalogue)
 
     def _source(self, catalogue: Catalogue, name: str, states: tuple[str, ...] = ()) -> Source:
-        pv = catalogue.prefix + name
-        return Source(pv, catalogue.device, name, pv.removeprefix(self._house.site.prefix), states)
+        return source_of(catalogue, name, self._house.site.prefix, states)
