@@ -38,13 +38,14 @@ export function phasorDiagram(phasors) {
     const x = MIDDLE + reach * Math.cos(turn), y = MIDDLE - reach * Math.sin(turn);
     const near = labels.find((label) => Math.hypot(label.x - x, label.y - y) < 12);  // one lies on the other
     if (near) near.names.push(each.name);
-    else labels.push({ x, y, names: [each.name], along: reach + 17, turn });
+    else labels.push({ x, y, names: [each.name], along: reach + 11, turn });
     return [
       svg("line", { class: `arm hue${place % 8}`, x1: MIDDLE, y1: MIDDLE, x2: x, y2: y, "stroke-dasharray": units.indexOf(each.unit) ? "7 3" : null }),
       svg("circle", { class: `tip hue${place % 8}`, cx: x, cy: y, r: 4 }),
     ];
   });
-  const names = labels.map((label) => svg("text", { class: "label", x: MIDDLE + label.along * Math.cos(label.turn), y: MIDDLE - label.along * Math.sin(label.turn) }, label.names.join(" ")));
+  const side = (cosine) => (Math.abs(cosine) < 0.35 ? "middle" : cosine > 0 ? "start" : "end");
+  const names = labels.map((label) => svg("text", { class: "label", "text-anchor": side(Math.cos(label.turn)), x: MIDDLE + label.along * Math.cos(label.turn), y: MIDDLE - label.along * Math.sin(label.turn) }, label.names.join(" ")));
   const rings = units.flatMap((unit) => [svg("circle", { class: "ring", cx: MIDDLE, cy: MIDDLE, r: radius(unit) }),
     svg("text", { class: "tick", x: MIDDLE + 3, y: MIDDLE + radius(unit) - 4 }, `${Number(most.get(unit).toPrecision(3))} ${unit}`)]);
   const spokes = [0, 30, 60, 90, 120, 150].map((angle) => {
