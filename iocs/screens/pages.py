@@ -22,7 +22,7 @@ from iocs.screens.widgets import (
 )
 from iocs.signals import Archive, Catalogue, Direction, Kind, Level, Severity, Signal
 
-WIDTH = 1280
+WIDTH = 1400
 INNER = WIDTH - 2 * MARGIN
 PLOT = 320  # height of a plot
 HEAD = 44  # height of a screen's head

@@ -83,12 +83,18 @@ async def prepare(port: int) -> None:
             await client.put(f"LAB:{name}", value, 30)
 
 
-async def judge(page: Page, root: ET.Element) -> list[str]:
-    """Wait for all values of a screen; gives what is wrong with the picture."""
+def values(root: ET.Element, files: dict[str, bytes]) -> int:
+    """Count the values that a screen shows as text, with those of the rows that are embedded."""
+    own = sum(widget.get("type") == "textupdate" for widget in root.iter("widget"))
+    rows = [widget.findtext("file", "") for widget in root.iter("widget") if widget.get("type") == "embedded"]
+    return own + sum(values(ET.fromstring(files[row]), files) for row in rows)
+
+
+async def judge(page: Page, root: ET.Element, count: int) -> list[str]:
+    """Wait for all values of a screen, so many; gives what is wrong with the picture."""
     shown = "[...document.querySelectorAll('input, textarea')]"
-    filled = f"() => {shown}.length && !{shown}.some(each => each.value === '{NO_VALUE}')"
+    filled = f"() => {shown}.length >= {count} && !{shown}.some(each => each.value === '{NO_VALUE}')"
     wrong = []
-    await page.wait_for_load_state("networkidle")  # rows that are embedded are files of their own
     try:
         await page.wait_for_function(filled, timeout=PATIENCE * 1000)
     except PlaywrightTimeoutError:
@@ -133,7 +139,7 @@ async def draw(address: str, screens: Path, script: bytes, output: Path) -> list
             page = await browser.new_page(viewport={"width": width, "height": height})
             await page.route(f"{address}/**", serve)
             await page.goto(f"{address}/viewer?{urllib.parse.urlencode(query(name.removesuffix('.bob')))}")
-            found = await judge(page, root)
+            found = await judge(page, root, values(root, files))
             wrong += [f"{name}: {each}" for each in found]
             picture = output / name.replace(".bob", ".png")
             await page.screenshot(path=picture)
