@@ -117,7 +117,7 @@ def device(catalogue: Catalogue) -> dict[str, str]:
     by_name = {signal.name: signal for signal in catalogue.signals}
     found, left = families(groups([each for each in catalogue.signals if each.name not in (*_HEADED, "PVS")]))
     urgent = [each for signals in left.values() for each in signals if _is_urgent(each)]
-    left = {title: [each for each in signals if each not in urgent] for title, signals in left.items()}
+    left = {title: [each for each in left[title] if each not in urgent] for title in sorted(left, key=_last)}
     files: dict[str, str] = {}
     widgets = _head(f"{name}  ({catalogue.kind})", ("Up", MAIN))
     x = WIDTH - MARGIN
@@ -137,6 +137,11 @@ def device(catalogue: Catalogue) -> dict[str, str]:
     )
     files[f"{name}.bob"] = display(name, WIDTH, y + MARGIN, widgets + placed)
     return files
+
+
+def _last(title: str) -> bool:
+    """What every device has stands after what this one is about."""
+    return title == "Device"
 
 
 def _is_urgent(signal: Signal) -> bool:
