@@ -6,7 +6,7 @@ APART   ?= HV
 PORT    ?= 5164
 MINUTES ?= 10
 
-.PHONY: venv influxd run test check bench soak clean
+.PHONY: venv influxd run test check bench soak pictures clean
 
 venv: .venv/.installed
 
@@ -31,12 +31,13 @@ influxd: .cache/influxdb/usr/bin/influxd
 	mkdir -p .cache/influxdb
 	cd .cache/influxdb && apt-get download influxdb && dpkg-deb -x influxdb_*.deb . && rm influxdb_*.deb
 
-# The whole example lab on simulators: IOCs (HV in a process of its own; with SITE=... without it APART=) and archiver.
+# The whole example lab on simulators: IOCs (HV in a process of its own; with SITE=... without it APART=), archiver, page.
 run: .venv/.installed
-	@trap 'kill $$ioc $$apart $$archiver 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
+	@trap 'kill $$ioc $$apart $$archiver $$page 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
 	$(BIN)/python -m iocs run $(SITE) --sim $(if $(APART),--except $(APART) --port $(PORT)) & ioc=$$!; \
 	$(if $(APART),$(BIN)/python -m iocs run $(SITE) --sim --only $(APART) & apart=$$!;) \
 	$(BIN)/python -m archiver run $(SITE) & archiver=$$!; \
+	$(BIN)/python -m archiver serve $(SITE) & page=$$!; \
 	echo "look with: $(BIN)/caproto-monitor LAB:PMU:FREQ       stop with Ctrl-C"; \
 	wait $$ioc
 
@@ -55,6 +56,10 @@ SERVERS := %/archiver_peers.py %/ca_server.py %/ca_peers.py %/counting_soft_ioc.
 
 bench: .venv/.bench
 	@for file in $(filter-out $(SERVERS),$(wildcard tests/benchmarks/*.py)); do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
+
+# The pictures of the README, of the example lab; needs chromium (Debian: apt-get install chromium).
+pictures: .venv/.tools
+	$(BIN)/python docs/pictures.py
 
 soak: .venv/.tools
 	$(BIN)/python -m tests.soak.pmu_stream --minutes $(MINUTES)

@@ -5,6 +5,7 @@ import http.client
 import json
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from archiver.history import History
 from archiver.serve.answers import Answers, Refused
 from archiver.serve.server import Server
+from archiver.serve.websocket import Absent, WebSocket
 from archiver.sinks.csv_files import CsvFiles
 from iocs.archive_tables import ServeTable
 from iocs.signals import Kind, Signal
@@ -157,6 +159,12 @@ def test_a_viewer_that_does_not_read_is_let_go_and_the_others_are_told_on(tmp_pa
         thread.join()
         server.server_close()
         server.watching.stop()
+
+
+def test_without_the_library_web_sockets_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "websockets.server", None)
+    with socket.socket() as unused, pytest.raises(Absent, match=r"pip install 'countinghouse\[web\]'"):
+        WebSocket(unused, "/pvws/pv", {})
 
 
 def test_over_http(tmp_path: Path) -> None:
