@@ -29,6 +29,7 @@ HEAD = 44  # height of a screen's head
 MAIN = "main.bob"
 _BUTTON = 90
 _HEADED = ("ONLINE", "STATE", "SIM", "AGE", "ERROR", "LASTREJECT")  # what a device's head shows
+_TEXT = 380  # least width of a text in a channel's row
 _KEYS = 5  # values of a device on the main screen
 
 
@@ -283,7 +284,7 @@ def _rank(line: Line) -> int:
 def _width(line: Line) -> int:
     first = line.signals[0]
     parts = [setpoint_width(line.setpoint, unit=False)] if line.setpoint else []
-    parts += [readback_width(signal, unit=False) for signal in line.readbacks]
+    parts += [_TEXT if each.kind is Kind.STR else readback_width(each, unit=False) for each in line.readbacks]
     return max(sum(parts) + GAP * (len(parts) - 1), text.width(_title(line), BOLD) if not is_button(first) else 0)
 
 

@@ -35,7 +35,7 @@ FLAGS = ["--no-sandbox", "--disable-features=LocalNetworkAccessChecks"]
 HTML = '<!doctype html><meta charset="utf-8"><style>body{margin:0}</style><div id="root"></div>'
 NO_VALUE = "######"  # what cs-web-lib shows for a PV without a value
 PATIENCE = 15.0  # s for all values of a screen
-PUTS = {"HV:CH0:VSET": 800, "HV:CH1:VSET": 80, "HV:CH2:VSET": 180, "HV:CH0:ON": 1, "HV:CH1:ON": 1, "HV:CH2:ON": 1}
+PUTS = {"HV:CH0:VSET": 150, "HV:CH1:VSET": 80, "HV:CH2:VSET": 180, "HV:CH0:ON": 1, "HV:CH1:ON": 1, "HV:CH2:ON": 1}
 
 
 def bundle(folder: Path) -> bytes:
@@ -81,6 +81,8 @@ async def prepare(port: int) -> None:
                 await asyncio.sleep(0.1)
         for name, value in PUTS.items():
             await client.put(f"LAB:{name}", value, 30)
+        while not all([(await client.get(f"LAB:HV:CH{n}:ATTARGET", 30)).value for n in range(3)]):
+            await asyncio.sleep(0.2)
 
 
 def values(root: ET.Element, files: dict[str, bytes]) -> int:
@@ -112,8 +114,8 @@ async def judge(page: Page, root: ET.Element, count: int) -> list[str]:
     return wrong + [f"cut off: {value!r}" for value in await page.evaluate(cut)]
 
 
-async def draw(address: str, screens: Path, script: bytes, output: Path) -> list[str]:
-    """Draw all screens of a folder as pictures; gives what is wrong."""
+async def draw(address: str, screens: Path, script: bytes, output: Path, only: list[str]) -> list[str]:
+    """Draw all screens of a folder as pictures, or only some; gives what is wrong."""
     wrong: list[str] = []
     files = {path.name: path.read_bytes() for path in sorted(screens.glob("*.bob"))}  # noqa: ASYNC240
 
@@ -132,8 +134,8 @@ async def draw(address: str, screens: Path, script: bytes, output: Path) -> list
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         for name, content in files.items():
-            if name.endswith("_row.bob"):  # it is drawn as a part of others
-                continue
+            if name.endswith("_row.bob") or (only and name.removesuffix(".bob") not in only):
+                continue  # a row is drawn as a part of others
             root = ET.fromstring(content)
             width, height = (int(root.findtext(side, "0")) for side in ("width", "height"))
             page = await browser.new_page(viewport={"width": width, "height": height})
@@ -165,11 +167,12 @@ def main() -> int:
     parser.add_argument(
         "--modules", type=Path, default=ROOT / ".cache" / "screens_in_browser", help="for npm's packages"
     )
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="draw these: main, HV, HV_CH ...")
     options = parser.parse_args()
     script = bundle(options.modules)
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory, laboratory(Path(directory)) as (address, screens):
-        wrong = asyncio.run(draw(address, screens, script, options.output))
+        wrong = asyncio.run(draw(address, screens, script, options.output, options.only))
     for each in wrong:
         print(each, file=sys.stderr)
     return 1 if wrong else 0
