@@ -57,9 +57,10 @@ SERVERS := %/archiver_peers.py %/ca_server.py %/ca_peers.py %/counting_soft_ioc.
 bench: .venv/.bench
 	@for file in $(filter-out $(SERVERS),$(wildcard tests/benchmarks/*.py)); do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
 
-# The pictures of the README, of the example lab; needs chromium (Debian: apt-get install chromium).
+# The pictures of the README, of the example lab; needs chromium, for the screen npm too (apt-get install chromium npm).
 pictures: .venv/.tools
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python -m tests.screens_in_browser.draw -o docs/pictures/screens --only HV
 
 soak: .venv/.tools
 	$(BIN)/python -m tests.soak.pmu_stream --minutes $(MINUTES)
