@@ -48,5 +48,6 @@ def header(lines: list[str]) -> Header:
     """Read the lines of a header; those that are absent tell nothing."""
     rows = [tuple(text.strip() for text in split(line.removeprefix("\ufeff"))[0]) for line in lines]
     rows += [()] * (5 - len(rows))
-    environment = (*rows[0], *[""] * 8)[:8]
-    return Header(*environment, *rows[1:5])
+    form, station, model, serial, system, program, signature, table = (*rows[0], *[""] * 8)[:8]
+    names, units, processing, types = rows[1:5]
+    return Header(form, station, model, serial, system, program, signature, table, names, units, processing, types)

@@ -12,8 +12,8 @@ class Order:
     """What was seen of a table so far.
 
     One stamp is one row: the same line again is dropped, another line with the same stamp takes the place of the
-    earlier one. Within a block rows are put in order of time; a block that begins before the end of the one before is told by
-    `late`.
+    earlier one. Within a block rows are put in order of time; a block that begins before the end of the one before is
+    told by `late`.
 
     Attributes:
         last_ns: the newest stamp, None before the first row.

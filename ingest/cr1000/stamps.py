@@ -30,7 +30,7 @@ def stamp(text: str) -> tuple[int, bool] | None:
 
 
 def array_stamp(year: float, day: float, clock: float) -> tuple[int, bool] | None:
-    """Read the stamp of an array: year, day of the year, and hhmm, of which 2400 is the end of the day; None if none."""
+    """Read the stamp of an array: year, day of the year, and hhmm (2400: the end of the day); None if none."""
     if not (1970 <= year <= 2200 and 1 <= day <= 366 and 0 <= clock <= 2400) or any(x % 1 for x in (year, day, clock)):
         return None
     hour, minute = divmod(int(clock), 100)
@@ -56,7 +56,8 @@ def stamps(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray
 
     Args:
         data: uint8, the bytes of a block.
-        starts, ends: int64[n], where each cell lies, without quotes.
+        starts: int64[n], where each cell begins, without quotes.
+        ends: int64[n], where it ends.
 
     Returns:
         int64[n] ns since 1970; None where one of them is none, or says 24:00.

@@ -47,8 +47,8 @@ class Reader:
 
     Args:
         source: what to call it in messages: the file.
-        table: which table to take where there are several (of arrays, the id); empty = the first one. Rows of others are
-            counted.
+        table: which table to take where there are several (of arrays, the id); empty = the first one. Rows of others
+            are counted.
         utc_offset_ns: what the logger's clock is ahead of UTC.
         engine: "pyarrow", "numpy" (both give the same) or "rows", the tolerant way for all lines; by default pyarrow
             where it is installed.
@@ -65,7 +65,8 @@ class Reader:
         self.counts: Counter[str] = Counter()
         self.notes: list[str] = []
         self.order = Order(self.counts)
-        self._table, self._offset_ns, self._engine = table, utc_offset_ns, engine
+        self._table, self._offset_ns = table, utc_offset_ns
+        self._engine: Engine = engine
         self._lines = LineBlocks(self.counts)
         self._layout: Layout | None = None
         self._plan = None

@@ -1,4 +1,5 @@
-"""TOB1, Campbell's binary table: the header of TOA5 with a line of types, then packed rows (LoggerNet manual, appendix B).
+"""TOB1, Campbell's binary table: the header of TOA5 with a line of types, then packed rows (LoggerNet
+manual, appendix B).
 
 Its columns get the field numbers that the same table has as TOA5: SECONDS and NANOSECONDS (since 1990) together are
 field 1, as TIMESTAMP is there.
