@@ -98,7 +98,7 @@ class Overlay:
         self, configuration: Configuration, tally: Tally, missing: Mapping[str, Sequence[float]] | None = None
     ) -> None:
         self.configuration, self.tally = configuration, tally
-        self._missing = missing or {}
+        self.missing = missing or {}
 
     def columns(self, block: RawBlock) -> list[Column]:
         """Give all parameters of the rows of a block."""
@@ -179,7 +179,7 @@ class Overlay:
 
     def raw(self, parameter: Parameter, block: RawBlock, field: int) -> NDArray[np.float64]:
         """Give a column as numbers, by the parameter's own rule of what is missing."""
-        codes = self._missing.get(parameter.name)
+        codes = self.missing.get(parameter.name)
         return block.number(field) if codes is None else block.number(field, codes)
 
     def _numbers(self, parameter: Parameter, block: RawBlock, step: Step) -> NDArray[np.float64]:
