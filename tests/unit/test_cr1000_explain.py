@@ -20,7 +20,8 @@ FILES = {
     "sum.cfg": "# heights\n,,T1,calibration,4\n2016,,T1,rtd,3,4\n,,T1:metadata,description,at 2m\n"
     ",,WD,calibration,5,10:1\n2017,,P,calibration,4\n,,U,calibration,x\n,,WS,calibration,6\n,,T2,hmp,@1,4\n",
     "sensors/rtd/default.cfg": ",,0:2\n",
-    "sensors/rtd/78.cfg": ",2016-09-01,9:9\n2016-09-01,,0.5:1,3.9083e-3;-2.31e-6;1.758481e-5;1.7909;-2.92363;9.1455;255.819",
+    "sensors/rtd/78.cfg": ",2016-09-01,9:9\n"
+    "2016-09-01,,0.5:1,3.9083e-3;-2.31e-6;1.758481e-5;1.7909;-2.92363;9.1455;255.819",
     "sensors/hmp/1.cfg": ",,wrong\n",
 }
 
