@@ -52,7 +52,7 @@ def _transparent(kind: SensorType) -> Iterator[str]:
         for line in lines:
             empty = [(3, first)] * (not line.first) + [(4, second)] * (bool(second) and not line.second)
             for number, part in empty:
-                yield f"{line.place}:{number}: no {part}: {_below(kind, lines, line)} (identity is written 0:1)"
+                yield f"{line.place}:{number}: no {part}: {_below(kind, lines, line)} (0:1 is identity)"
 
 
 def _below(kind: SensorType, lines: tuple[SensorLine, ...], line: SensorLine) -> str:
@@ -120,7 +120,7 @@ class Against:
         for (line, number), names in self._names.items():
             if len(names) > 1:
                 said = ", then ".join(map(repr, names))
-                yield f"{line.place}: field {number} of {line.parameter} is called {said}: end the line where it changes"
+                yield f"{line.place}: field {number} of {line.parameter} is called {said}: end the line there"
         for line, parts in self._ratios.items():
             yield from _resistance(line, np.concatenate(parts))
         for name in self.configuration.parameters:
@@ -138,7 +138,7 @@ def _resistance(line: Declaration, ratios: NDArray[np.float64]) -> Iterator[str]
     where = f"{line.place}: field {line.field} of {line.parameter}"
     middle = float(np.median(ratios))
     if middle > OHM:
-        yield f"{where} looks like ohm (its median is {middle:g}), and must be the ratio Rs/R0: divide by R0 in the logger"
+        yield f"{where} looks like ohm (median {middle:g}), and must be the ratio Rs/R0: divide by R0 in the logger"
     elif len(ratios) >= 10 and np.allclose(ratios * 1000, np.round(ratios * 1000), rtol=0, atol=1e-6):
         yield f"{where} has three decimals at most, a step of 0.26 degC: store the ratio as IEEE4, not as FP2"
 

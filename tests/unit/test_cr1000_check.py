@@ -29,13 +29,13 @@ def test_gaps_hidden_lines_and_transparent_layers(tmp_path):
     assert found(tmp_path, files) == [
         "sum.cfg:3: the line never shows: others of P cover it wholly",
         "T1: no line covers 2015-01-01T00:00:00Z to 2016-01-01T00:00:00Z",
-        "sensors/rtd/7.cfg:1:4: no Callendar-Van Dusen numbers: what lies below shows through (identity is written 0:1)",
-        "sensors/rtd/7.cfg:2:3: no calibration: what lies below shows through (identity is written 0:1)",
-        "sensors/rtd/7.cfg:2:4: no Callendar-Van Dusen numbers: what lies below shows through (identity is written 0:1)",
+        "sensors/rtd/7.cfg:1:4: no Callendar-Van Dusen numbers: what lies below shows through (0:1 is identity)",
+        "sensors/rtd/7.cfg:2:3: no calibration: what lies below shows through (0:1 is identity)",
+        "sensors/rtd/7.cfg:2:4: no Callendar-Van Dusen numbers: what lies below shows through (0:1 is identity)",
         "sensors/rtd/default.cfg:1:3: no calibration: nothing lies below, so that it is as if the line were absent"
-        " (identity is written 0:1)",
+        " (0:1 is identity)",
         "sensors/rmy/7.cfg:1:4: no direction calibration: nothing lies below, so that it is as if the line were absent"
-        " (identity is written 0:1)",
+        " (0:1 is identity)",
     ]
 
 
@@ -59,7 +59,7 @@ def test_a_name_that_changes_under_an_index_is_told(tmp_path):
     rows = '"2016-09-0{} 00:00:00",{},7,5\n'
     data = HEAD.format('"A","B"') + rows.format(1, 1) + HEAD.format('"B","A"') + rows.format(2, 2)
     assert found(tmp_path, {"sum.cfg": ",,P,calibration,3\n2016-09-02,,U,calibration,4\n"}, data) == [
-        "sum.cfg:1: field 3 of P is called 'A', then 'B': end the line where it changes",
+        "sum.cfg:1: field 3 of P is called 'A', then 'B': end the line there",
         "U1: no line covers the row: 1 rows from 2016-09-01T00:00:00Z to 2016-09-01T00:00:00Z",
     ]
 
@@ -71,9 +71,9 @@ def test_columns_of_resistance_sensors_are_looked_at(tmp_path):
     )
     lines = found(tmp_path, files, HEAD.format('"A","B","C"') + rows)
     assert [line for line in lines if line.startswith("sum.cfg")] == [
-        "sum.cfg:1: field 3 of T1 looks like ohm (its median is 119.2), and must be the ratio Rs/R0:"
-        " divide by R0 in the logger",
-        "sum.cfg:2: field 4 of T2 has three decimals at most, a step of 0.26 degC: store the ratio as IEEE4, not as FP2",
+        "sum.cfg:1: field 3 of T1 looks like ohm (median 119.2), and must be the ratio Rs/R0: divide by R0 in the logger",
+        "sum.cfg:2: field 4 of T2 has three decimals at most, a step of 0.26 degC: store the ratio as IEEE4,"
+        " not as FP2",
     ]
     assert "T1: not one value in 20 rows" in lines
 
