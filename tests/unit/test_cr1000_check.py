@@ -71,7 +71,8 @@ def test_columns_of_resistance_sensors_are_looked_at(tmp_path):
     )
     lines = found(tmp_path, files, HEAD.format('"A","B","C"') + rows)
     assert [line for line in lines if line.startswith("sum.cfg")] == [
-        "sum.cfg:1: field 3 of T1 looks like ohm (median 119.2), and must be the ratio Rs/R0: divide by R0 in the logger",
+        "sum.cfg:1: field 3 of T1 looks like ohm (median 119.2), and must be the ratio Rs/R0:"
+        " divide by R0 in the logger",
         "sum.cfg:2: field 4 of T2 has three decimals at most, a step of 0.26 degC: store the ratio as IEEE4,"
         " not as FP2",
     ]

@@ -1,0 +1,96 @@
+"""The options of `python -m ingest.cr1000`, and how their texts are read."""
+
+import argparse
+from pathlib import Path
+
+from archiver.series import span_of
+from ingest.cr1000.explain import asked
+from ingest.cr1000.parameters import canonical
+from ingest.cr1000.times import SECOND, bound, moment
+from iocs import log
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m ingest.cr1000",
+        description="Calibrate a logger's tables by when, and by which sensor, and publish them.",
+    )
+    top.add_argument(
+        "data", type=Path, nargs="*", metavar="DATA", help="files of a logger: TOA5, TOB1, CSV, arrays; .gz too"
+    )
+    top.add_argument("--config", type=Path, metavar="DIR", help="the folder of global.cfg, STATION.cfg and sensors/")
+    top.add_argument("--station", help="whose data they are: STATION.cfg")
+    top.add_argument("--stations", type=Path, metavar="FILE", help="many stations: a TOML of [[station]] tables")
+    out = top.add_argument_group("what is published (CSV to stdout where nothing is named)")
+    out.add_argument("--csv", type=Path, metavar="OUT", help="CSV file, renamed into place when it is whole")
+    out.add_argument("--long", action="store_true", help="a line a value in the CSV, in place of a line a row")
+    out.add_argument("--influx", type=Path, metavar="SITE", help="InfluxDB of this site file's [archive.influx]")
+    out.add_argument(
+        "--average", type=_span, default=0, metavar="SPAN", help="means over 1min, 1h ...; winds as vectors"
+    )
+    out.add_argument("--from", dest="from_ns", type=_bound, metavar="TIME", help="the first time that is wanted")
+    out.add_argument(
+        "--to", dest="to_ns", type=_bound, metavar="TIME", help="the first time that is not wanted any more"
+    )
+    out.add_argument("--interval", type=_span, default=0, metavar="SPAN", help="time between rows (as the data tell)")
+    out.add_argument("--stamp", choices=("end", "start"), default="end", help="of an interval; loggers stamp its end")
+    out.add_argument("--state", type=Path, metavar="FILE", help="what makes the next run cheap (beside the output)")
+    read = top.add_argument_group("how files are read")
+    read.add_argument("--table", default="", help="which table (of arrays: which id) to take; the first one")
+    read.add_argument(
+        "--utc-offset", type=_offset, default=0, metavar="+HH:MM", help="what the clock is ahead of UTC; =-HH:MM"
+    )
+    read.add_argument("--final", action="store_true", help="a last line without an end is whole")
+    missing = "numbers that mean missing, as in T1=-999,7999; T1= is none; others by default"
+    read.add_argument("--missing", type=_missing, action="append", default=[], metavar="NAME=LIST", help=missing)
+    read.add_argument("--lenient", action="store_true", help="a sensor type without a folder is identity, no fault")
+    ask = top.add_argument_group("questions, in place of publishing")
+    ask.add_argument(
+        "--check", action="store_true", help="what of the configuration, and against DATA, may be a mistake"
+    )
+    ask.add_argument("--explain", type=_asked, metavar="'T1 TIME'", help="how a value came about")
+    scale = top.add_argument_group("scale")
+    scale.add_argument("--workers", type=int, default=1, metavar="N", help="spread files over N processes")
+    scale.add_argument("--dask", metavar="ADDRESS", help="spread files over the cluster of this scheduler")
+    log.add_options(top)
+    return top
+
+
+def _span(text: str) -> int:
+    try:
+        return round(span_of(text) * SECOND)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _bound(text: str) -> int | None:
+    try:
+        return bound(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _offset(text: str) -> int:
+    try:
+        signed = text if text[:1] in "+-" and text else f"+{text}"
+        return moment("1970-01-01 00:00") - moment(f"1970-01-01 00:00{signed}")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no offset from UTC: write +02:00 or -03:30") from None
+
+
+def _asked(text: str) -> tuple[str, int]:
+    try:
+        return asked(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _missing(text: str) -> tuple[str, tuple[float, ...]]:
+    name, equals, numbers = text.partition("=")
+    try:
+        if not equals:
+            raise ValueError("write NAME=LIST, as in T1=-999,7999")
+        return canonical(name.strip()), tuple(float(number) for number in numbers.split(",") if number.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
