@@ -10,7 +10,7 @@ from ingest.cr1000 import check, stations
 from ingest.cr1000.blocks import Block
 from ingest.cr1000.configuration import Configuration, load
 from ingest.cr1000.explain import explain
-from ingest.cr1000.jobs import Dask, Here, Job, Outcome, Processes, Reading, Runner, blocks
+from ingest.cr1000.jobs import Dask, Here, Job, Lost, Outcome, Processes, Reading, Runner, blocks
 from ingest.cr1000.options import parser
 from ingest.cr1000.overlay import Overlay
 from ingest.cr1000.plan import Wanted
@@ -164,6 +164,9 @@ def _published(options: argparse.Namespace, runs: Sequence[StationRun]) -> bool:
         raise BadUsage(f"--dask {options.dask}: {error}") from error
     try:
         run(runs, runner, progress)
+    except Lost as error:
+        tell(str(error))
+        return True
     finally:
         for each in runs:
             for line in each.summary():

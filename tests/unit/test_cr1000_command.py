@@ -1,11 +1,15 @@
 import gzip
 import json
 import re
+import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
+from ingest.cr1000 import jobs
 from ingest.cr1000.__main__ import main
 from tests.cr1000 import write
+from tests.processes import DEADLINE
 
 HEAD = '"TOA5","sum","CR1000","1","OS","PROG","2","Met"\n"TIMESTAMP","RECORD","A","B"\n"TS","RN","",""\n"","","",""\n'
 GOOD = HEAD + "".join(f'"2016-09-01 00:0{n}:00",{n},{n},{n * 10}\n' for n in range(5))
@@ -272,3 +276,20 @@ def test_the_state_lies_beside_the_output_and_a_locked_one_stops_its_station_alo
     before = (tmp_path / "o.csv").read_bytes()
     status, _, err = ingest(FILES, "--csv", tmp_path / "o.csv")
     assert status == 1 and "nothing was published" in err and (tmp_path / "o.csv").read_bytes() == before
+
+
+def test_a_process_that_is_killed_is_told_and_nothing_is_put_in_its_place(ingest, tmp_path, monkeypatch):
+    (tmp_path / "o.csv").write_text("old\n")
+    monkeypatch.setattr(jobs, "_into_file", time.sleep)  # any function of the library that the pool can call
+    begin = ProcessPoolExecutor.submit
+
+    def killed(pool, task, *arguments):
+        future = begin(pool, task, DEADLINE)
+        for process in pool._processes.values():
+            process.kill()
+        return future
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", killed)
+    status, _, err = ingest(FILES, "--csv", tmp_path / "o.csv", "--workers", 2)
+    assert status == 1 and "was killed" in err and "nothing was published" in err
+    assert (tmp_path / "o.csv").read_text() == "old\n" and not list(tmp_path.glob(".o.csv*part"))
