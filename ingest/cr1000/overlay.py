@@ -24,9 +24,15 @@ UNCOVERED = "no line covers the row"
 MISSING = "missing in the file"
 NOT_A_RATIO = "rtd: no ratio Rs/R0"
 NO_DIRECTION = "direction a turn or more off"
+BEYOND = "is beyond the row"
 NOT_FINITE = "the calibration gives no finite number"
 BROKEN = "the sensor's files have faults"
 ASSUMED = "no Callendar-Van Dusen numbers: those of IEC 60751 are taken"
+
+
+def is_missing(reason: str) -> bool:
+    """Tell whether a reason is why a covered value is missing; others say why one is absent, or are remarks."""
+    return reason in (MISSING, NOT_A_RATIO, NO_DIRECTION, NOT_FINITE) or reason.endswith(BEYOND)
 
 
 class RawBlock(Protocol):
@@ -187,7 +193,7 @@ class Overlay:
         absent = int(np.count_nonzero(np.isnan(raw)))
         if absent:
             beyond = step.declaration.field > block.width
-            reason = f"field {step.declaration.field} is beyond the row" if beyond else MISSING
+            reason = f"field {step.declaration.field} {BEYOND}" if beyond else MISSING
             self._count(parameter, block, reason, step.rows, np.isnan(raw))
         values, reasons = evaluated(parameter.name, step, raw)
         for reason, rows in reasons:
