@@ -84,5 +84,6 @@ def test_loggers_that_change_and_fields_beyond_the_row_are_told(tmp_path):
     assert found(tmp_path, {"sum.cfg": ",,LOGGER,string,3\n,,P,calibration,9\n"}, data) == [
         "P: not one value in 2 rows",
         "LOGGER changes: 55, 56; are these files of one station?",
+        "LOGGER: the logger changes inside the file: 1 rows from 2016-09-02T00:00:00Z to 2016-09-02T00:00:00Z",
         "P: field 9 is beyond the row: 2 rows from 2016-09-01T00:00:00Z to 2016-09-02T00:00:00Z",
     ]
