@@ -1,0 +1,167 @@
+"""A regular block of lines, its cells converted a column at a time by numpy alone (pure)."""
+
+import numpy as np
+
+from ingest.cr1000 import missing, stamps
+from ingest.cr1000.lines import feeds
+from ingest.cr1000.quoting import split
+
+_WIDEST = 18  # bytes of a number that is read here: more digits than a float64 holds go one by one
+_EXACT = 2**53
+_POWERS = 10.0 ** np.arange(23)
+_QUOTE, _COMMA, _FEED, _RETURN, _MINUS, _DOT = 34, 44, 10, 13, 45, 46
+
+
+class Irregular(ValueError):
+    """The lines are not all of one form; they go one by one."""
+
+
+class NumpyCells:
+    """The cells of lines that all have the same number of fields.
+
+    Args:
+        block: whole lines.
+        width: fields that each line must have; 0 = as the first.
+
+    Raises:
+        Irregular: a line has another number of fields, or quotes that do not just enclose a cell without a comma.
+    """
+
+    def __init__(self, block: bytes, width: int = 0) -> None:
+        data = self._data = np.frombuffer(block, np.uint8)
+        places = np.flatnonzero((data == _COMMA) | (data == _FEED))
+        count = feeds(block)
+        self.count, self.width = count, len(places) // count if count else 0
+        grid = places.reshape(count, self.width) if count and len(places) == count * self.width else None
+        if grid is None or not (data[grid[:, -1]] == _FEED).all() or (width and self.width != width):
+            raise Irregular("lines have different numbers of fields")
+        self._ends = grid
+        self._starts = np.concatenate(([0], places[:-1] + 1)).reshape(grid.shape)
+        self._check_quotes(places)
+        self._line_ends = grid[:, -1] - (data[np.maximum(grid[:, -1] - 1, 0)] == _RETURN)
+
+    def _check_quotes(self, places: np.ndarray) -> None:
+        quotes = np.flatnonzero(self._data == _QUOTE)
+        opening, closing = quotes[0::2], quotes[1::2]
+        if len(quotes) % 2:
+            raise Irregular("a quote is not closed")
+        if not len(quotes):
+            return
+        before = self._data[np.maximum(opening - 1, 0)]
+        after = self._data[closing + 1]  # a block ends with a line feed
+        begins = (opening == 0) | (before == _COMMA) | (before == _FEED)
+        ends = (after == _COMMA) | (after == _FEED) | (after == _RETURN)
+        if (
+            not (begins.all() and ends.all())
+            or (np.searchsorted(places, opening) != np.searchsorted(places, closing)).any()
+        ):
+            raise Irregular("quotes do not enclose a cell")
+
+    def _place(self, column: int) -> tuple[np.ndarray, np.ndarray]:
+        """Give where the cells of a column lie, without quotes."""
+        starts = self._starts[:, column]
+        ends = self._line_ends if column == self.width - 1 else self._ends[:, column]
+        quoted = self._data[starts] == _QUOTE
+        return (starts + quoted, ends - quoted) if quoted.any() else (starts, ends)
+
+    def time_ns(self, column: int) -> np.ndarray:
+        """Read a column of stamps, int64[n].
+
+        Raises:
+            Irregular: one of them is none, or 24:00.
+        """
+        found = stamps.stamps(self._data, *self._place(column))
+        if found is None:
+            raise Irregular("a stamp is none")
+        return found
+
+    def number(self, column: int) -> tuple[np.ndarray, int]:
+        """Read a column of numbers.
+
+        Returns:
+            float64[n], NaN for what is none, each the nearest to what is written; how many cells are neither a number
+            nor a word for none.
+        """
+        starts, ends = self._place(column)
+        values, odd = decimals(self._data, starts, ends)
+        wrong = 0
+        data, cells = self._data, zip(odd.tolist(), starts[odd].tolist(), ends[odd].tolist(), strict=True)
+        for row, start, end in cells:
+            values[row], good = missing.number(data[start:end].tobytes().decode("latin-1"))
+            wrong += not good
+        return values, wrong
+
+    def coded(self, column: int) -> tuple[np.ndarray, list[str]]:
+        """Read a column of texts: int[n], numbers of the texts; the different texts."""
+        starts, ends = self._place(column)
+        width = int((ends - starts).max(initial=0))
+        if not width:
+            return np.zeros(self.count, np.intp), [""]
+        if width > 256:
+            return coded([self._data[a:b].tobytes() for a, b in zip(starts.tolist(), ends.tolist(), strict=True)])
+        places = starts[:, None] + np.arange(width)
+        letters = self._data[np.minimum(places, len(self._data) - 1)]
+        letters[places >= ends[:, None]] = 0
+        if (letters == letters[0]).all():
+            return np.zeros(self.count, np.intp), [decoded(letters[0].tobytes().rstrip(b"\0"))]
+        texts, codes = np.unique(np.ascontiguousarray(letters).view(f"S{width}").ravel(), return_inverse=True)
+        return codes, [decoded(text) for text in texts.tolist()]
+
+
+def decoded(text: bytes) -> str:
+    """Decode a cell: UTF-8, else Latin-1, which takes everything."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
+
+
+def coded(cells: list[bytes]) -> tuple[np.ndarray, list[str]]:
+    """Number the different cells of a column in the order in which they come."""
+    known: dict[bytes, int] = {}
+    codes = np.array([known.setdefault(cell, len(known)) for cell in cells], np.intp)
+    return codes, [decoded(cell) for cell in known]
+
+
+def fields(line: bytes) -> list[str]:
+    """Split one line as `quoting` says."""
+    return split(decoded(line.rstrip(b"\r\n")))[0]
+
+
+def decimals(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Read plain decimal numbers, `-12.5` or `.427`: digits below 2^53 over a power of ten below 10^23 divide exactly
+    rounded (W. D. Clinger, "How to Read Floating Point Numbers Accurately", 1990), so this is what `float` gives.
+
+    Args:
+        data: uint8, the bytes.
+        starts: int[n], where each begins.
+        ends: int[n], where it ends.
+
+    Returns:
+        float64[n], and the rows that hold something else, int[k].
+    """
+    widths = ends - starts
+    odd = (widths < 1) | (widths > _WIDEST)
+    longest = int(np.where(odd, 1, widths).max(initial=1))
+    negative = data[starts] == _MINUS
+    first = starts + negative
+    digits = np.zeros(len(starts), np.int64)
+    decimals_ = np.zeros(len(starts), np.int64)
+    dots = np.zeros(len(starts), np.int8)
+    seen = np.zeros(len(starts), bool)
+    for back in range(longest, 0, -1):
+        place = ends - back
+        inside = place >= first
+        letter = data[np.maximum(place, 0)]
+        digit = letter - np.uint8(48)
+        is_digit = inside & (digit <= 9)
+        is_dot = inside & (letter == _DOT)
+        odd |= inside & ~is_digit & ~is_dot
+        digits = np.where(is_digit, digits * 10 + digit, digits)
+        dots += is_dot
+        decimals_ += is_digit & (dots > 0)
+        seen |= is_digit
+    odd |= (dots > 1) | ~seen | (digits >= _EXACT)
+    values = digits / _POWERS[np.minimum(decimals_, 22)]
+    np.negative(values, out=values, where=negative)
+    return values, np.flatnonzero(odd)
