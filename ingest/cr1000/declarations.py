@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ingest.cr1000.parameters import canonical, quantity
-from ingest.cr1000.polynomials import coefficients
+from ingest.cr1000.polynomials import coefficients, remark
 from ingest.cr1000.records import Place, Record
 from ingest.cr1000.times import bound
 
@@ -119,8 +119,8 @@ def _declaration(record: Record, start: int | None, end: int | None, parameter: 
     if kind in (CALIBRATION, STRING):
         field = record.read(5, _field) or 0
         own = record.read(6, coefficients) or () if kind == CALIBRATION else ()
-        if len(own) == 1:
-            record.warn(6, f"a single coefficient is a constant: {parameter} is always {own[0]:g}")
+        if kind == CALIBRATION and (said := remark(own, record.text(6))):
+            record.warn(6, said)
         return Declaration(*where, field, coefficients=own)
     if not kind:
         record.fault(4, "no type: write calibration, string, or the type of a sensor, whose folder is sensors/TYPE")

@@ -17,14 +17,16 @@ class Order:
 
     Attributes:
         last_ns: the newest stamp, None before the first row.
+        last_record: the newest record number; -1 before the first.
+        last_line: the bytes of the newest row.
         late: whether rows came after others with a later stamp, so that who writes in order must sort.
     """
 
     def __init__(self, counts: Counter[str]) -> None:
         self.last_ns: int | None = None
         self.late = False
-        self._last_record = -1.0
-        self._last_line = b""
+        self.last_record = -1.0
+        self.last_line = b""
         self._counts = counts
 
     def sort(
@@ -43,7 +45,7 @@ class Order:
         """
         clock = self._records(time_ns, record) if record is not None else None
         newest, steps = self.last_ns, np.diff(time_ns)
-        repeat = newest is not None and time_ns[0] == newest and _same(line(0), self._last_line)
+        repeat = newest is not None and time_ns[0] == newest and _same(line(0), self.last_line)
         if newest is not None and time_ns[0] <= newest and not repeat:
             self.late = True
             self._note("out of order", int(time_ns[0] < newest))
@@ -54,7 +56,7 @@ class Order:
         last = int(np.argmax(time_ns))
         if newest is None or time_ns[last] > newest:
             self.last_ns = int(time_ns[last])
-        self._last_line = line(len(time_ns) - 1)
+        self.last_line = line(len(time_ns) - 1)
         return chosen, clock
 
     def _note(self, reason: str, number: int) -> None:
@@ -80,8 +82,8 @@ class Order:
         if not len(good):
             return None
         numbers = record[good]
-        before = self._last_record
-        self._last_record = float(numbers[-1])
+        before = self.last_record
+        self.last_record = float(numbers[-1])
         steps = np.diff(numbers, prepend=before if before >= 0 else numbers[0] - 1)
         if (steps == 1).all() and len(good) == len(record):
             times = np.diff(time_ns, prepend=time_ns[0] if self.last_ns is None else self.last_ns)

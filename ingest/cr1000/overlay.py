@@ -24,9 +24,15 @@ UNCOVERED = "no line covers the row"
 MISSING = "missing in the file"
 NOT_A_RATIO = "rtd: no ratio Rs/R0"
 NO_DIRECTION = "direction a turn or more off"
+BEYOND = "is beyond the row"
 NOT_FINITE = "the calibration gives no finite number"
 BROKEN = "the sensor's files have faults"
 ASSUMED = "no Callendar-Van Dusen numbers: those of IEC 60751 are taken"
+
+
+def is_missing(reason: str) -> bool:
+    """Tell whether a reason is why a covered value is missing; others say why one is absent, or are remarks."""
+    return reason in (MISSING, NOT_A_RATIO, NO_DIRECTION, NOT_FINITE) or reason.endswith(BEYOND)
 
 
 class RawBlock(Protocol):
@@ -98,7 +104,7 @@ class Overlay:
         self, configuration: Configuration, tally: Tally, missing: Mapping[str, Sequence[float]] | None = None
     ) -> None:
         self.configuration, self.tally = configuration, tally
-        self._missing = missing or {}
+        self.missing = missing or {}
 
     def columns(self, block: RawBlock) -> list[Column]:
         """Give all parameters of the rows of a block."""
@@ -179,7 +185,7 @@ class Overlay:
 
     def raw(self, parameter: Parameter, block: RawBlock, field: int) -> NDArray[np.float64]:
         """Give a column as numbers, by the parameter's own rule of what is missing."""
-        codes = self._missing.get(parameter.name)
+        codes = self.missing.get(parameter.name)
         return block.number(field) if codes is None else block.number(field, codes)
 
     def _numbers(self, parameter: Parameter, block: RawBlock, step: Step) -> NDArray[np.float64]:
@@ -187,7 +193,7 @@ class Overlay:
         absent = int(np.count_nonzero(np.isnan(raw)))
         if absent:
             beyond = step.declaration.field > block.width
-            reason = f"field {step.declaration.field} is beyond the row" if beyond else MISSING
+            reason = f"field {step.declaration.field} {BEYOND}" if beyond else MISSING
             self._count(parameter, block, reason, step.rows, np.isnan(raw))
         values, reasons = evaluated(parameter.name, step, raw)
         for reason, rows in reasons:

@@ -1,6 +1,7 @@
 """Coefficients in one field of a configuration line (pure)."""
 
 import re
+from collections.abc import Sequence
 
 _SEPARATOR = re.compile(r"[:;,]")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -22,6 +23,15 @@ def _number(part: str, text: str) -> float:
         what = f"{part!r} is no number" if part else "a number is missing"
         raise ValueError(f"{text!r} is no calibration: {what}; write the offset, the slope ..., as in 0.1:1.02")
     return float(part)
+
+
+def remark(numbers: Sequence[float], text: str) -> str:
+    """Say what about a calibration is allowed, and is often a mistake; empty if nothing is."""
+    if len(numbers) == 1:
+        return f"a single coefficient is a constant: the result is always {numbers[0]:g}"
+    if "," in text and (":" in text or ";" in text):
+        return f"{text!r} is {len(numbers)} numbers: a comma parts two of them, decimals are written with a point"
+    return ""
 
 
 def callendar_van_dusen(text: str) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from ingest.cr1000.quoting import Rule, split
 T = TypeVar("T")
 
 LARGEST = 1 << 24  # bytes; a configuration is written by people
-_LINE_END = re.compile(r"\r\n|\n|\r")
+LINE_END = re.compile(r"\r\n|\n|\r")
 _COMMENT = re.compile(r'[\s\ufeff"]*#')
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -95,7 +95,7 @@ def records(path: Path, name: str, findings: Findings) -> Iterator[Record]:
         reason = error.strerror if isinstance(error, OSError) else error
         findings.faults.append(Finding(Place(name), 0, f"the file cannot be read: {reason}"))
         return
-    for number, line in enumerate(_LINE_END.split(text), start=1):
+    for number, line in enumerate(LINE_END.split(text), start=1):
         if _COMMENT.match(line) or not line.strip(' \t\ufeff,"'):
             continue
         fields, rule = split(line.removeprefix("\ufeff"))

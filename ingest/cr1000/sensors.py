@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ingest.cr1000.declarations import RTD, WINDS, bounds, unsafe
 from ingest.cr1000.layers import Layer, Pieces
-from ingest.cr1000.polynomials import callendar_van_dusen, coefficients
+from ingest.cr1000.polynomials import callendar_van_dusen, coefficients, remark
 from ingest.cr1000.records import Findings, Place, Record, records
 
 DEFAULT = "default"
@@ -105,8 +105,8 @@ class SensorType:
         if not record.good:
             return None
         for number, part in ((3, first), (4, second)):
-            if len(part) == 1:
-                record.warn(number, f"a single coefficient is a constant: the result is always {part[0]:g}")
+            if said := remark(part, record.text(number)):
+                record.warn(number, said)
         note = 5 if self.name in WINDS or self.name == RTD else 4
         if _LOOKS_LIKE_A_NUMBER.fullmatch(record.text(note)):
             cure = "coefficients parted by a comma are one quoted field"

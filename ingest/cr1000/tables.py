@@ -58,6 +58,11 @@ class Reader:
         counts: rows dropped and things noted, per reason.
         notes: what people want to read: changed headers, and where.
         order: what was seen of stamps and record numbers.
+        lines: cuts the bytes at line ends.
+        layout: where rows have their time; None until that is known.
+        array: how the rows of the wanted array begin; empty where there are none.
+        skipping: whether the rows that come are of a table that is not wanted.
+        binary: reads TOB1; None for text.
     """
 
     def __init__(self, source: str, table: str = "", utc_offset_ns: int = 0, engine: Engine = ENGINE) -> None:
@@ -65,24 +70,33 @@ class Reader:
         self.counts: Counter[str] = Counter()
         self.notes: list[str] = []
         self.order = Order(self.counts)
-        self._table, self._offset_ns = table, utc_offset_ns
+        self.table, self._offset_ns = table, utc_offset_ns
         self._engine: Engine = engine
-        self._lines = LineBlocks(self.counts)
-        self._layout: Layout | None = None
+        self.lines = LineBlocks(self.counts)
+        self.layout: Layout | None = None
         self._plan = None
         self._collected: list[bytes] | None = None  # lines of a header that is not yet whole
-        self._array = b""
+        self.array = b""
         self._head: bytes | None = b""  # the first bytes, until they tell the form
-        self._binary: Tob1 | None = None
+        self.binary: Tob1 | None = None
         self._before = 0  # bytes that came before anything was known
-        self._skipping = False
+        self.skipping = False
+
+    @property
+    def between_rows(self) -> bool:
+        """Whether a form is known and no header is half read: what follows can be read by another reader."""
+        return self._head is None and self._collected is None and (self.layout is not None or self.skipping)
+
+    def begun(self) -> None:
+        """Take what comes as rows of the form that is known: the begin of the file was read by another reader."""
+        self._head = None
 
     @property
     def taken(self) -> int:
         """Bytes that are done with; behind them is only what may still be being written."""
         if self._head is not None:
             return 0
-        return self._binary.taken if self._binary else self._lines.taken
+        return self.binary.taken if self.binary else self.lines.taken
 
     def feed(self, data: bytes) -> Iterator[Block]:
         """Give the blocks that data completes.
@@ -97,10 +111,10 @@ class Reader:
                 return
             self._head = None
             self._recognise(data)
-        if self._binary:
-            yield from self._binary.feed(data)
+        if self.binary:
+            yield from self.binary.feed(data)
             return
-        for block, first in self._lines.feed(data):
+        for block, first in self.lines.feed(data):
             yield from self._section(block, first)
 
     def end(self, final: bool = False) -> Iterator[Block]:
@@ -114,17 +128,17 @@ class Reader:
         """
         if self._head:
             yield from self.feed(b"\n" * 6)
-        if self._binary:
-            if self._binary.cut:
+        if self.binary:
+            if self.binary.cut:
                 self.counts["cut last row"] += 1
             return
-        if self._lines.rest.strip(b"\0 \t\r\n"):
+        if self.lines.rest.strip(b"\0 \t\r\n"):
             if final:
-                block, first = self._lines.release()
+                block, first = self.lines.release()
                 yield from self._section(block.rstrip(b"\r") + b"\n", first)
             else:
                 self.counts["cut last line"] += 1
-        if self._before and self._layout is None and self._collected is None and not self._skipping:
+        if self._before and self.layout is None and self._collected is None and not self.skipping:
             raise self._no_table()
 
     def _recognise(self, data: bytes) -> None:
@@ -132,7 +146,7 @@ class Reader:
             if data.startswith(mark):
                 raise Unreadable(f"{self.source}: this is {form}; convert it to TOA5 (LoggerNet's CardConvert does)")
         if data.startswith((b'"TOB1"', b"TOB1,")):
-            self._binary = Tob1(self)
+            self.binary = Tob1(self)
 
     def _no_table(self) -> Unreadable:
         cure = "TOA5, TOB1, CSV that begins with a time stamp, or arrays (id, year, day, hhmm)"
@@ -172,9 +186,9 @@ class Reader:
 
     def take_header(self, new: Header, line: int) -> bool:
         """Take note of a header; tells whether its rows are of the table that is wanted."""
-        wanted = self._table or self.header.table or new.table
-        self._skipping = new.table != wanted
-        if self._skipping:
+        wanted = self.table or self.header.table or new.table
+        self.skipping = new.table != wanted
+        if self.skipping:
             self.note(
                 f"line {line}: the header of table {new.table!r}; rows of {wanted!r} are taken", "headers of others"
             )
@@ -185,11 +199,12 @@ class Reader:
         names = [name.upper() for name in new.names]
         time = next((names.index(name) for name in _TIME_NAMES if name in names), 0)
         record = next((names.index(name) for name in _RECORD_NAMES if name in names), -1)
-        self._take_layout(Layout((time,), record, len(names)))
+        self.take_layout(Layout((time,), record, len(names)))
         return True
 
-    def _take_layout(self, layout: Layout) -> None:
-        self._layout = layout
+    def take_layout(self, layout: Layout) -> None:
+        """Take note of where rows have their time."""
+        self.layout = layout
         self._plan = plan_for(layout, self._engine)
 
     def note(self, text: str, reason: str) -> None:
@@ -199,21 +214,21 @@ class Reader:
             self.notes.append(f"{self.source}: {text}")
 
     def _rows(self, block: bytes, first: int) -> Iterator[Block]:
-        if self._skipping:
+        if self.skipping:
             self.counts["rows of another table"] += ends(block)
             return
-        if self._layout is None:
+        if self.layout is None:
             self._guess(block)
-        layout = self._layout
+        layout = self.layout
         if layout is None:
             self._before += len(block)
             self.counts["no time stamp"] += ends(block)
             if self._before > LONGEST:
                 raise self._no_table()
             return
-        if self._array:
+        if self.array:
             whole = ends(block)
-            block = b"".join(line for line in _LINE.findall(block) if line.startswith(self._array))
+            block = b"".join(line for line in _LINE.findall(block) if line.startswith(self.array))
             if whole > ends(block):
                 self.counts["rows of other arrays"] += whole - ends(block)
         yield from self._block(block, first, layout)
@@ -245,19 +260,25 @@ class Reader:
                 names = tuple(name.strip() for name in above) if len(above) == len(cells) else ()
                 self.header = Header(names=names)
                 record = next((n for n, name in enumerate(names) if name.upper() in _RECORD_NAMES), -1)
-                self._take_layout(Layout((0,), record))
+                self.take_layout(Layout((0,), record))
                 return
             if len(cells) > 3 and Layout((1, 2, 3)).stamp(cells) and 0 < missing.number(cells[0])[0] < 32768:
-                number = self._table or cells[0].strip()
+                number = self.table or cells[0].strip()
                 self.header = Header(table=number)
-                self._array = number.encode() + b","
-                self._take_layout(Layout((1, 2, 3)))
+                self.array = number.encode() + b","
+                self.take_layout(Layout((1, 2, 3)))
                 return
             above = cells
 
 
-def read(path: Path, reader: Reader, final: bool = False) -> Iterator[Block]:
+def read(path: Path, reader: Reader, final: bool = False, start: int = 0) -> Iterator[Block]:
     """Give the blocks of a file, compressed by gzip or not.
+
+    Args:
+        path: the file.
+        reader: of this file alone.
+        final: nothing is written to the file any more; see `Reader.end`.
+        start: byte at which to begin; for a reader that `resume` has prepared.
 
     Raises:
         Unreadable: it is no table.
@@ -265,7 +286,7 @@ def read(path: Path, reader: Reader, final: bool = False) -> Iterator[Block]:
     """
     with path.open("rb", buffering=0) as plain:
         packed = plain.read(2) == b"\x1f\x8b"
-        plain.seek(0)
+        plain.seek(start)
         with gzip.open(plain) if packed else plain as file:
             while True:
                 try:

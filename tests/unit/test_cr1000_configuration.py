@@ -302,6 +302,7 @@ def test_numbers_of_the_equation_that_cannot_be_are_refused(tmp_path, numbers):
         ("rmy", ",,0,1.02", 3, "always 0"),
         ("rmy", ",,0,1.02", 4, "always 1.02"),
         ("rmy", ",,0:1,0:1,5", 5, "one quoted field"),
+        ("hmp", ',,"0,1:1,02"', 3, "is 4 numbers"),
     ],
 )
 def test_comma_traps_are_warned_of(tmp_path, kind, line, field, why):

@@ -1,0 +1,287 @@
+"""The command line: `python -m ingest.cr1000 DATA... --config DIR --station sum [--csv OUT] [--influx SITE] ...`."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from archiver.series import span_of
+from ingest.cr1000 import check, stations
+from ingest.cr1000.blocks import Block
+from ingest.cr1000.configuration import Configuration, load
+from ingest.cr1000.explain import asked, explain
+from ingest.cr1000.jobs import Dask, Here, Job, Outcome, Processes, Reading, Runner, blocks
+from ingest.cr1000.overlay import Overlay
+from ingest.cr1000.parameters import canonical
+from ingest.cr1000.progress import Progress
+from ingest.cr1000.publish import Wanted
+from ingest.cr1000.run import StationRun, run, tell
+from ingest.cr1000.tally import Tally
+from ingest.cr1000.times import SECOND, bound, moment
+from iocs import config, log
+from iocs.archive_tables import InfluxTable
+
+
+class BadUsage(Exception):
+    """The options or a file that they name cannot be; the text says why."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m ingest.cr1000",
+        description="Calibrate a logger's tables by when, and by which sensor, and publish them.",
+    )
+    top.add_argument(
+        "data", type=Path, nargs="*", metavar="DATA", help="files of a logger: TOA5, TOB1, CSV, arrays; .gz too"
+    )
+    top.add_argument("--config", type=Path, metavar="DIR", help="the folder of global.cfg, STATION.cfg and sensors/")
+    top.add_argument("--station", help="whose data they are: STATION.cfg")
+    top.add_argument("--stations", type=Path, metavar="FILE", help="many stations: a TOML of [[station]] tables")
+    out = top.add_argument_group("what is published (CSV to stdout where nothing is named)")
+    out.add_argument("--csv", type=Path, metavar="OUT", help="CSV file, renamed into place when it is whole")
+    out.add_argument("--long", action="store_true", help="a line a value in the CSV, in place of a line a row")
+    out.add_argument("--influx", type=Path, metavar="SITE", help="InfluxDB of this site file's [archive.influx]")
+    out.add_argument(
+        "--average", type=_span, default=0, metavar="SPAN", help="means over 1min, 1h ...; winds as vectors"
+    )
+    out.add_argument("--from", dest="from_ns", type=_bound, metavar="TIME", help="the first time that is wanted")
+    out.add_argument(
+        "--to", dest="to_ns", type=_bound, metavar="TIME", help="the first time that is not wanted any more"
+    )
+    out.add_argument("--interval", type=_span, default=0, metavar="SPAN", help="time between rows (as the data tell)")
+    out.add_argument("--stamp", choices=("end", "start"), default="end", help="of an interval; loggers stamp its end")
+    out.add_argument("--state", type=Path, metavar="FILE", help="what makes the next run cheap (beside the output)")
+    read = top.add_argument_group("how files are read")
+    read.add_argument("--table", default="", help="which table (of arrays: which id) to take; the first one")
+    read.add_argument("--utc-offset", type=_offset, default=0, metavar="+HH:MM", help="what the clock is ahead of UTC")
+    read.add_argument("--final", action="store_true", help="a last line without an end is whole")
+    missing = "numbers that mean missing, as in T1=-999,7999; T1= is none; others by default"
+    read.add_argument("--missing", type=_missing, action="append", default=[], metavar="NAME=LIST", help=missing)
+    read.add_argument("--lenient", action="store_true", help="a sensor type without a folder is identity, no fault")
+    ask = top.add_argument_group("questions, in place of publishing")
+    ask.add_argument(
+        "--check", action="store_true", help="what of the configuration, and against DATA, may be a mistake"
+    )
+    ask.add_argument("--explain", type=_asked, metavar="'T1 TIME'", help="how a value came about")
+    scale = top.add_argument_group("scale")
+    scale.add_argument("--workers", type=int, default=1, metavar="N", help="spread files over N processes")
+    scale.add_argument("--dask", metavar="ADDRESS", help="spread files over the cluster of this scheduler")
+    log.add_options(top)
+    return top
+
+
+def _span(text: str) -> int:
+    try:
+        return round(span_of(text) * SECOND)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _bound(text: str) -> int | None:
+    try:
+        return bound(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _offset(text: str) -> int:
+    try:
+        signed = text if text[:1] in "+-" and text else f"+{text}"
+        return moment("1970-01-01 00:00") - moment(f"1970-01-01 00:00{signed}")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no offset from UTC: write +02:00 or -03:30") from None
+
+
+def _asked(text: str) -> tuple[str, int]:
+    try:
+        return asked(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _missing(text: str) -> tuple[str, tuple[float, ...]]:
+    name, equals, numbers = text.partition("=")
+    try:
+        if not equals:
+            raise ValueError("write NAME=LIST, as in T1=-999,7999")
+        return canonical(name.strip()), tuple(float(number) for number in numbers.split(",") if number.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 done, 1 data that cannot be read or written, 2 bad usage or faults of a configuration."""
+    options = parser().parse_args(arguments)
+    try:
+        log.start(options)
+    except OSError as error:
+        tell(f"the log file cannot be opened: {error}")
+        return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        runs = list(_stations(options))
+        _told_faults([each.configuration for each in runs], warnings=not options.check)
+        if options.check or options.explain:
+            failed = _asked_of(options, runs)
+        else:
+            failed = _published(options, runs)
+    except (BadUsage, config.ConfigError) as error:
+        tell(str(error))
+        return 2
+    except KeyboardInterrupt:
+        tell("stopped: what is not finished is as it was")
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    if any(each.configuration.findings.faults for each in runs):
+        return 2
+    return 1 if failed else 0
+
+
+def _stations(options: argparse.Namespace) -> Iterator[StationRun]:
+    """Give what is to be done.
+
+    Raises:
+        BadUsage, ConfigError: it cannot be told.
+    """
+    if options.stamp == "start" and (not options.interval or options.average):
+        raise BadUsage("--stamp start needs --interval, and goes without --average: means are stamped with their end")
+    if options.workers < 1:
+        raise BadUsage(f"--workers {options.workers}: at least 1")
+    if options.stations:
+        yield from _many(options)
+        return
+    if not options.config or not options.station:
+        raise BadUsage("whose data are they? --config DIR and --station NAME say so, or --stations FILE for many")
+    if not options.data and not options.check:
+        raise BadUsage("no DATA: name the files of the logger")
+    yield _station(options, options.config, options.station, options.data, options.csv, options.influx, options.table)
+
+
+def _many(options: argparse.Namespace) -> Iterator[StationRun]:
+    for name in ("config", "station", "csv", "influx", "state"):
+        if getattr(options, name):
+            raise BadUsage(f"--{name} and --stations: the tables of {options.stations} say it for each station")
+    tables = stations.load(options.stations)
+    found = False
+    try:
+        for table, name, paths in stations.chosen(tables, options.data):
+            found = True
+            csv = table.at(table.csv, name) if table.csv else None
+            if not csv and not table.influx and not (options.check or options.explain):
+                raise BadUsage(f"{options.stations}: station {name} has neither csv nor influx")
+            yield _station(options, table.config, name, paths, csv, table.influx, table.table or options.table)
+    except LookupError as error:
+        raise BadUsage(str(error)) from error
+    if not found:
+        raise BadUsage(f"{options.stations}: no [[station]] has files")
+
+
+def _station(
+    options: argparse.Namespace,
+    directory: Path,
+    name: str,
+    paths: Sequence[Path],
+    csv: Path | None,
+    influx: Path | None,
+    table: str,
+) -> StationRun:
+    configuration = load(directory, name, lenient=options.lenient)
+    shift = options.interval if options.stamp == "start" else 0
+    reading = Reading(table, options.utc_offset, shift, options.final, dict(options.missing))
+    server, state = _server(influx)
+    if csv:
+        state = csv.with_name(f".{csv.name}.state.json")
+    elif state:
+        state /= f"cr1000-{configuration.station}.json"
+    wanted = Wanted(
+        configuration.station,
+        configuration.digest,
+        csv,
+        stdout=not csv and not influx,
+        long=options.long,
+        influx=server,
+        average_ns=options.average,
+        interval_ns=options.interval,
+        from_ns=options.from_ns,
+        to_ns=options.to_ns,
+        settings=repr(reading),
+    )
+    return StationRun(configuration, wanted, paths, reading, options.state or state)
+
+
+def _server(site_file: Path | None) -> tuple[InfluxTable | None, Path | None]:
+    """Give the InfluxDB of a site file, and the folder of the site's state."""
+    if site_file is None:
+        return None, None
+    site = config.load(site_file)
+    if site.archive.influx is None:
+        raise BadUsage(f"{site_file}: there is no [archive.influx] in it")
+    return site.archive.influx, site.state_dir
+
+
+def _told_faults(configurations: Sequence[Configuration], warnings: bool) -> None:
+    """Tell all that is wrong with the configurations, each once."""
+    for made in configurations:
+        for fault in made.findings.faults:
+            tell(f"error: {fault}")
+        for warning in made.findings.warnings if warnings else ():
+            tell(f"warning: {warning}")
+
+
+def _published(options: argparse.Namespace, runs: Sequence[StationRun]) -> bool:
+    """Publish; tells whether something failed."""
+    progress = Progress(path for each in runs for path in each.paths)
+    try:
+        runner: Runner = Dask(options.dask) if options.dask else _local(options.workers, progress)
+    except (LookupError, OSError) as error:
+        raise BadUsage(f"--dask {options.dask}: {error}") from error
+    try:
+        run(runs, runner, progress)
+    finally:
+        for each in runs:
+            for line in each.summary():
+                tell(line)
+    return any(each.errors for each in runs)
+
+
+def _local(workers: int, progress: Progress) -> Runner:
+    return Here(progress.at) if workers == 1 else Processes(workers)
+
+
+def _asked_of(options: argparse.Namespace, runs: Sequence[StationRun]) -> bool:
+    """Answer a question about each station; tells whether a file could not be read."""
+    failed = False
+    for each in runs:
+        outcomes = [Outcome() for _ in each.paths]
+        if options.explain:
+            overlay = Overlay(each.configuration, Tally(), each.reading.missing)
+            lines = explain(overlay, _blocks(each, outcomes), *options.explain)
+        else:
+            lines = _checked(each, outcomes)
+        for line in lines:
+            print(line)
+        for outcome in outcomes:
+            if outcome.error:
+                failed = True
+                tell(outcome.error)
+    return failed
+
+
+def _checked(each: StationRun, outcomes: Sequence[Outcome]) -> Iterator[str]:
+    yield from check.warnings(each.configuration)
+    yield from check.against(each.configuration, _blocks(each, outcomes))
+    for outcome in outcomes:
+        yield from outcome.notes
+
+
+def _blocks(each: StationRun, outcomes: Sequence[Outcome]) -> Iterator[Block]:
+    for path, outcome in zip(each.paths, outcomes, strict=True):
+        yield from blocks(Job(path, each.configuration, each.reading), outcome)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
