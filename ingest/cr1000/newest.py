@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,18 @@ class Newest:
 
     Args:
         directory, station, lenient: see `configuration.load`. The files are read again when one of them changes.
+        missing: by parameter, the numbers that mean missing, where others than the usual ones do.
     """
 
-    def __init__(self, directory: Path, station: str, lenient: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        station: str,
+        lenient: bool = False,
+        missing: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
         self._where = directory, station, lenient
+        self._missing = missing or {}
         self._seen = self._fingerprint()
         self._configuration = load(directory, station, lenient=lenient)
         self._block: Block | None = None
@@ -108,7 +117,7 @@ class Newest:
     def told(self, counts: Counter[str], notes: list[str], *, reading: bool = False, trouble: str = "") -> Told:
         """Give the newest row as the configuration has it now."""
         if self._refresh() or self._variables is None:
-            self._variables = () if self._block is None else _variables(self._configuration, self._block)
+            self._variables = () if self._block is None else self._calibrated(self._block)
         faults = self._configuration.findings.faults
         common = [f"{reason}: {number}" for reason, number in counts.most_common(1)]
         return Told(
@@ -123,6 +132,25 @@ class Newest:
             reading,
             trouble,
         )
+
+    def _calibrated(self, block: Block) -> tuple[Variable, ...]:
+        """Give what the configuration declares for the last row of a block."""
+        row, parameters = _LastRow(block), self._configuration.parameters.values()
+        columns = Overlay(self._configuration, Tally(), self._missing).columns(row)
+        found = []
+        for parameter, column in zip(parameters, columns, strict=True):
+            line = parameter.declarations.at(int(row.time_ns[0]))
+            if line is None:
+                continue  # nothing is declared of it now
+            value = column.values[0] if column.covered[0] else None
+            if isinstance(value, str) or value is None:
+                value = value or None
+            else:
+                value = float(value) if np.isfinite(value) else None
+            which = int(column.serial[0])
+            serial = None if not line.sensor else column.serials[which] if which >= 0 else ""
+            found.append(Variable(column.name, column.unit, column.description, parameter.text, value, serial))
+        return tuple(found)
 
     def _refresh(self) -> bool:
         """Read the configuration again if its files have changed."""
@@ -156,23 +184,3 @@ class _LastRow:
     def coded(self, field: int) -> tuple[np.ndarray, list[str]]:
         codes, texts = self._block.coded(field)
         return np.zeros(1, np.intp), [texts[int(codes[-1])]]
-
-
-def _variables(configuration: Configuration, block: Block) -> tuple[Variable, ...]:
-    row, found = _LastRow(block), []
-    time_ns = int(row.time_ns[0])
-    for parameter, column in zip(
-        configuration.parameters.values(), Overlay(configuration, Tally()).columns(row), strict=True
-    ):
-        line = parameter.declarations.at(time_ns)
-        if line is None:
-            continue  # nothing is declared of it now
-        value = column.values[0] if column.covered[0] else None
-        if isinstance(value, str) or value is None:
-            value = value or None
-        else:
-            value = float(value) if np.isfinite(value) else None
-        which = int(column.serial[0])
-        serial = None if not line.sensor else column.serials[which] if which >= 0 else ""
-        found.append(Variable(column.name, column.unit, column.description, parameter.text, value, serial))
-    return tuple(found)

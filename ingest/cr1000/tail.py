@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ingest.cr1000.follow import Follow
@@ -34,6 +34,7 @@ class Job:
         utc_offset_ns: what the logger's clock is ahead of UTC.
         lenient: sensors of a type that has no folder are taken as they are.
         period: seconds from look to look.
+        missing: see `Newest`.
     """
 
     files: list[str]
@@ -43,6 +44,7 @@ class Job:
     utc_offset_ns: int = 0
     lenient: bool = False
     period: float = 1.0
+    missing: dict[str, list[float]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Write it for the command line."""
@@ -51,7 +53,7 @@ class Job:
 
 def looks(job: Job) -> Iterator[Told]:
     """Look at the files, again for each that is asked for; the first looks catch up."""
-    newest = Newest(Path(job.config), job.station, job.lenient)
+    newest = Newest(Path(job.config), job.station, job.lenient, job.missing)
     follows = [Follow(Path(file), lambda file=file: Reader(file, job.table, job.utc_offset_ns)) for file in job.files]
     while True:
         troubles = []
