@@ -122,7 +122,7 @@ def _site_of_names(pvs: Sequence[str], folder: Path) -> Site:
         path=folder,
         name="",
         prefix="",
-        simulated=False,
+        simulated=True,  # whoever names a PV without a site knows what it is
         state_dir=folder / ".archiver",
         devices=(),
         archive=archive,
@@ -134,8 +134,10 @@ def _site_of_names(pvs: Sequence[str], folder: Path) -> Site:
 
 def _run(site: Site) -> int:
     try:
-        with open_state(site.state_dir, "archiver") as state, build_outlets(site) as outlets:
-            return 0 if asyncio.run(_record(site, state, outlets)) else 1
+        with open_state(site.state_dir, "archiver") as state:
+            last = LastEvents(site.state_dir / "archiver-last.jsonl")
+            with build_outlets(site, last) as outlets:
+                return 0 if asyncio.run(_record(site, state, outlets, last)) else 1
     except (StateError, FolderTaken, CannotStart) as error:
         log.error("%s", error)
         return 2
@@ -144,13 +146,13 @@ def _run(site: Site) -> int:
     return 1
 
 
-async def _record(site: Site, state: State, outlets: list[Outlet]) -> bool:
+async def _record(site: Site, state: State, outlets: list[Outlet], last: LastEvents) -> bool:
     # Events are held for a moment by the ten thousand; looking for cycles among them costs more than taking them.
     gc.set_threshold(50_000, 20, 100)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    recorder = Recorder(site, state, outlets, LastEvents(site.state_dir / "archiver-last.jsonl"))
+    recorder = Recorder(site, state, outlets, last)
     print(announcement(site), flush=True)
     log.info("start")
     others = [ArchiverStatus(site, recorder).serve()] if site.prefix else []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from iocs.signals import Reading, Row
+from iocs.signals import Catalogue, Reading, Row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +87,19 @@ class RowRecord:
     version: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What the state of an enum is called, told behind its sample: for stores that keep it with the number.
+
+    Attributes:
+        time_ns: of the sample.
+        text: the label.
+    """
+
+    time_ns: int
+    text: str
+
+
 @dataclass(slots=True)
 class Batch:
     """What came within a moment.
@@ -95,20 +108,31 @@ class Batch:
         arrived_ns: when it was closed, by the archiver's clock.
         samples: readings and marks, each with its source, in order of arrival.
         rows: in order of arrival.
+        labels: of samples of this batch or an earlier one.
     """
 
     arrived_ns: int = 0
     samples: list[tuple[Source, Reading | Mark]] = field(default_factory=list)
     rows: list[RowRecord] = field(default_factory=list)
+    labels: list[tuple[Source, Label]] = field(default_factory=list)
 
     def __len__(self) -> int:
+        """Give the number of events: samples, marks and rows."""
         return len(self.samples) + len(self.rows)
 
     def as_gaps(self, known: dict[Source, Mark]) -> dict[Source, Mark]:
-        """Give marks for a batch that is lost: one for each PV, with its number of values, added to known ones."""
+        """Give marks for a batch that is lost: one for each PV, with its number of values, added to known ones.
+
+        A lost mark leaves a gap too, of no values: without it a line would be drawn through what nobody knows.
+        """
         gaps = dict(known)
         for source, what in [*self.samples, *((row.source, row) for row in self.rows)]:
-            if not isinstance(what, Mark):
-                gap = gaps.get(source) or Mark(Event.GAP, what.time_ns)
-                gaps[source] = replace(gap, missing=gap.missing + 1)
+            gap = gaps.get(source) or Mark(Event.GAP, what.time_ns)
+            gaps[source] = replace(gap, missing=gap.missing + (what.missing if isinstance(what, Mark) else 1))
         return gaps
+
+
+def source_of(catalogue: Catalogue, name: str, prefix: str, states: tuple[str, ...] = ()) -> Source:
+    """Give the source of a signal or row that a catalogue tells of; `prefix` is the site's."""
+    pv = catalogue.prefix + name
+    return Source(pv, catalogue.device, name, pv.removeprefix(prefix), states)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from archiver.batch import Source
+from archiver.batch import Source, source_of
 from archiver.pv_recorder import PvRecorder
 from archiver.row_recorder import RowRecorder
 from iocs.archive_tables import Mode, ModeTable
@@ -145,5 +145,4 @@ class DeviceRecorder:
         return "monitor" if pv in archive.pvs else declared
 
     def _source(self, catalogue: Catalogue, name: str, states: tuple[str, ...] = ()) -> Source:
-        pv = catalogue.prefix + name
-        return Source(pv, catalogue.device, name, pv.removeprefix(self._house.site.prefix), states)
+        return source_of(catalogue, name, self._house.site.prefix, states)

@@ -99,8 +99,8 @@ class Notifier:
                 self._judge(f"device {device.name}", away or device.name in self._offline, text, now, after)
         for pv in self._recorder.foreign:
             name = pv.recorder.source.pv
-            lost = not pv.recorder.connected and not pv.waiting
-            self._judge(f"pv {name}", lost, f"{name} is lost for {table.lost_minutes:g} minutes or longer", now, after)
+            text = f"{name} is lost for {table.lost_minutes:g} minutes or longer"
+            self._judge(f"pv {name}", not pv.connected, text, now, after)
         most = self._site.archive.spool_megabytes * 1e6
         for outlet in self._recorder.outlets:
             name, error, size = outlet.sink.name, outlet.error, outlet.spool.waiting_bytes

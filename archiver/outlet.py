@@ -14,6 +14,7 @@ from archiver.spool import Spool
 
 log = logging.getLogger(__name__)
 
+MOST_LETTERS = 100_000_000  # bytes of what a store refuses
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # s between attempts while a store takes nothing
 
 
@@ -55,7 +56,8 @@ class Outlet:
         self.bug: Exception | None = None
         self._write_every, self._sync_every = write_every, sync_every
         self._dead_letters = dead_letters
-        self._lost: dict[Source, Mark] = {}  # what was dropped since the last batch that found room
+        self._gaps: dict[Source, Mark] = {}  # that are not marked in the data yet
+        self._full = False
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._todo: deque[Encoded] = deque()
@@ -72,40 +74,58 @@ class Outlet:
         """Take a batch.
 
         Returns:
-            Whether it is in the spool; if not, it is counted as dropped.
+            Whether it is in the spool; if not, it is counted as dropped, and marked when there is room again.
         """
         encoded = self.sink.encode(batch)
-        if not encoded.count:
-            return True
-        gaps = self.sink.encode(Batch(batch.arrived_ns, list(self._lost.items()))) if self._lost else Encoded(b"", 0)
-        if self.spool.put(gaps.data + encoded.data, gaps.count + encoded.count):
-            self.seen += encoded.count + gaps.count
-            if self._lost:
-                count = sum(gap.missing for gap in self._lost.values())
-                log.warning("%s: %d events were lost; there is room in the spool again", self.sink.name, count)
-                self._lost = {}
-            return True
+        taken = not encoded.count or self.spool.put(encoded.data, encoded.count)
         self.seen += encoded.count
-        self._lose(batch, encoded.count)
-        return False
+        if taken:
+            self._mark_gaps(batch.arrived_ns)
+        else:
+            self._lose(batch, encoded.count)
+        return taken
 
     def _lose(self, batch: Batch, count: int) -> None:
-        if not self._lost:
+        if not self._full:
+            self._full = True
             log.error(
                 "%s: the spool is full (%d events wait): what comes is LOST for this store",
                 self.sink.name,
                 self.waiting,
             )
         self._drop("no room in the spool", count)
-        self._lost = batch.as_gaps(self._lost)
+        self._gaps = batch.as_gaps(self._gaps)
 
     def overrun(self, count: int, gaps: dict[Source, Mark]) -> None:
         """Take note of events that were dropped before they could be encoded, as all spools are too slow."""
         self.seen += count
         self._drop("too many at once", count)
+        self.add_gaps(gaps)
+
+    def add_gaps(self, gaps: dict[Source, Mark]) -> None:
+        """Have gaps marked in the data, before anything else or as soon as there is room."""
         for source, gap in gaps.items():
-            known = self._lost.get(source, Mark(Event.GAP, gap.time_ns))
-            self._lost[source] = replace(known, missing=known.missing + gap.missing)
+            known = self._gaps.get(source, Mark(Event.GAP, gap.time_ns))
+            self._gaps[source] = replace(known, missing=known.missing + gap.missing)
+
+    @property
+    def behind(self) -> bool:
+        """Whether anything that came is not on disk, or is lost and not marked yet."""
+        return bool(self._gaps or self.spool.fault)
+
+    def _mark_gaps(self, now_ns: int) -> None:
+        """Write the marks of what was lost. They find room beyond the bounds of the spool: one for each PV."""
+        if not self._gaps:
+            return
+        gaps = self.sink.encode(Batch(now_ns, list(self._gaps.items())))
+        if not self.spool.put(gaps.data, gaps.count, beyond=True):
+            return
+        self.seen += gaps.count
+        if self._full:
+            self._full = False
+            count = sum(gap.missing for gap in self._gaps.values())
+            log.warning("%s: %d events were lost; there is room in the spool again", self.sink.name, count)
+        self._gaps = {}
 
     def _drop(self, reason: str, count: int) -> None:
         self.dropped[reason] = self._drops(reason) + count
@@ -146,10 +166,12 @@ class Outlet:
         Returns:
             Whether nothing waits; what does, waits for the next run.
         """
+        self._mark_gaps(time.time_ns())
         self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(within)
+        self.spool.flush()
         if self._thread.is_alive():
             log.warning("%s: the store does not answer; what waits for it stays in the spool", self.sink.name)
             return False
@@ -199,29 +221,37 @@ class Outlet:
             outcome = self.sink.write(part.data)
             if outcome.verdict is Verdict.LATER:
                 return self._later(outcome.reason, outcome.wait)
+            parts = self.sink.split(part.data) if outcome.verdict is Verdict.SPLIT else []
+            if outcome.verdict is not Verdict.WRITTEN and len(parts) < 2:
+                try:
+                    self._refused(part, outcome.reason)
+                except OSError as error:
+                    return self._later(f"{self._dead_letters} cannot be written: {error.strerror}", 0.0)
             self._well()
             self._todo.popleft()
             if outcome.verdict is Verdict.WRITTEN:
                 self.written += part.count
                 self._done += part.count
-                continue
-            parts = self.sink.split(part.data) if outcome.verdict is Verdict.SPLIT else []
-            if len(parts) > 1:
+            elif len(parts) > 1:
                 self._todo.extendleft(reversed(parts))
-            else:
-                self._refused(part, outcome.reason)
         return 0.0
 
     def _refused(self, part: Encoded, reason: str) -> None:
+        """Keep what the store will never take where somebody may look at it.
+
+        Raises:
+            OSError: it cannot be kept.
+        """
+        where = f"they are in {self._dead_letters}"
+        self._dead_letters.parent.mkdir(parents=True, exist_ok=True)
+        with self._dead_letters.open("ab") as file:
+            if file.tell() < MOST_LETTERS:
+                file.write(f"# {' '.join(reason.split())}\n".encode() + part.data)
+            else:
+                where = f"they are LOST, as {self._dead_letters} is full: move it away"
         self._drop("refused by the store", part.count)
         self._done += part.count
-        log.error("%s refuses %d events: %s; they are in %s", self.sink.name, part.count, reason, self._dead_letters)
-        try:
-            self._dead_letters.parent.mkdir(parents=True, exist_ok=True)
-            with self._dead_letters.open("ab") as file:
-                file.write(f"# {' '.join(reason.split())}\n".encode() + part.data)
-        except OSError as error:
-            log.error("%s cannot be written: %s", self._dead_letters, error.strerror)
+        log.error("%s refuses %d events: %s; %s", self.sink.name, part.count, reason, where)
 
     def _later(self, reason: str, wait: float) -> float:
         if not self.error:

@@ -84,7 +84,7 @@ class PvRecorder:
             self._put((self.source, reading))
             return
         if not reading.connected:
-            self._lost()
+            self.lose()
             return
         if not self.connected:
             self.connected = self._check_repeat = True
@@ -121,6 +121,13 @@ class PvRecorder:
             self._recorded += 1
             self._put((self.source, self._last))
 
+    def stop(self) -> None:
+        """Record what waits, and mark that nothing is recorded from now on."""
+        self.tick()
+        if self.connected:
+            self.connected = self._steady = False
+            self._put((self.source, Mark(Event.STOPPED, self._clock())))
+
     @property
     def waiting(self) -> int:
         """Events that wait for the end of their period."""
@@ -135,7 +142,8 @@ class PvRecorder:
         if self.last() == event:
             self._last = self._last_of_run_before = None
 
-    def _lost(self) -> None:
+    def lose(self) -> None:
+        """Mark that nothing is known from now on."""
         if self.connected:
             self.tick()
             self.connected = self._steady = False

@@ -1,7 +1,7 @@
 """Recording a site: read its devices' catalogues over Channel Access, watch what they name, spool what comes.
 
-What comes is held for `spool_every`, then, in a thread, encoded for each store and put into that store's spool. From
-then on a kill does not lose it; bringing it to the store is the store's own thread's affair.
+What comes goes to the spools (`spooling`). From then on a kill does not lose it; bringing it to the store is the
+store's own thread's affair.
 """
 
 import asyncio
@@ -12,13 +12,16 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from archiver.batch import Batch, Event, Mark, Source, foreign
+from archiver.batch import Batch, Event, Mark, Source, foreign, source_of
 from archiver.device_recorder import DeviceRecorder
 from archiver.foreign_pv import ForeignPv
 from archiver.last_events import LastEvents
 from archiver.outlet import Outlet
-from archiver.pv_recorder import PvRecorder, fingerprint
+from archiver.pv_recorder import Fingerprint, PvRecorder
 from archiver.row_recorder import RowRecorder
+from archiver.simulation import Simulation, names_above
+from archiver.sinks.csv_text import time_text
+from archiver.spooling import Spooling
 from iocs import log as logs
 from iocs.archive_tables import Mode
 from iocs.ca.client import Client, Mask, Watch
@@ -34,7 +37,6 @@ FOUND_WITHIN = 5.0  # s after which it is said that a device was not found
 CLOSE_WITHIN = 2.0  # s for telling the servers at the end
 WRITE_WITHIN = 20.0  # s for the stores at the end; what they do not take by then stays in the spool
 COUNTS_EVERY = 60.0  # s between lines with the counts
-MOST_HELD = 2_000_000  # events that may wait to be spooled
 
 
 class Recorder:
@@ -58,26 +60,17 @@ class Recorder:
         self.devices += [DeviceRecorder(name, self, expected=False) for name in servers]
         self.pvs: dict[str, PvRecorder] = {}
         self.foreign: list[ForeignPv] = []
+        self._simulations: dict[str, Simulation] = {}
         self.listen: Callable[[Source], Callable[[Reading], None] | None] = lambda source: None
-        self.received = 0
-        self.slowest = 0.0, ""  # s that the newest event of a PV was old when it came, and the PV
+        self.spooling = Spooling(site.archive, outlets, last, self._forget)
         self._state = state
         self._last = last
-        self._held = Batch()
-        self._put_sample = self._held.samples.append
-        self._put_row = self._held.rows.append
         self._watches: dict[str, Watch] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._periods: dict[float, list[PvRecorder]] = defaultdict(list)
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._read_at: dict[str, float] = {}
-        self._spooling: asyncio.Task[None] | None = None
-        self._hurry = False
-        self._overrun = 0  # events dropped before they could be spooled
-        self._overrun_gaps: dict[Source, Mark] = {}
         self._said: dict[str, str] = {}
-        self._sync_at = 0.0
-        self._sync_said = ""
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             self._catalogues: dict[str, Any] = state.load().get("catalogues", {})
@@ -98,6 +91,7 @@ class Recorder:
         Raises:
             Exception: a bug; what was held is spooled before.
         """
+        self._mark_kill()
         for outlet in self.outlets:
             outlet.start()
         async with Client() as self._client:
@@ -112,7 +106,7 @@ class Recorder:
                 self._open_foreign(pv)
         ending = asyncio.create_task(stop.wait())
         self._start("-", self._chores())
-        self._start("-", self._spool_for_ever())
+        self._start("-", self.spooling.run())
         for other in others:
             self._start("-", other)
         try:
@@ -124,13 +118,43 @@ class Recorder:
             self._failed.result()
         return complete
 
+    def _mark_kill(self) -> None:
+        """Mark in the data from when on nothing is known, where the run before was killed."""
+        heard = sorted(self._last.heard)
+        if not heard:
+            return
+        sources = self._known_sources()
+        for outlet in self.outlets:
+            if since := self._last.safe_ns.get(outlet.sink.name):
+                log.warning(
+                    "%s: the run before was killed: a gap is marked from %s on",
+                    outlet.sink.name,
+                    time_text(since, "iso"),
+                )
+                gap = Mark(Event.GAP, since)
+                outlet.add_gaps({sources.get(pv) or foreign(pv, self.site.prefix): gap for pv in heard})
+                outlet.record(Batch(time.time_ns()))
+        self._last.put(heard=dict.fromkeys(heard, False))
+
+    def _known_sources(self) -> dict[str, Source]:
+        """Give the PVs that the last catalogues tell of."""
+        found = {}
+        for text in self._catalogues.values():
+            try:
+                catalogue = Catalogue.from_json(text)
+            except ValueError as error:
+                log.warning("a kept catalogue cannot be used: %s", error)
+                continue
+            for name in [*(signal.name for signal in catalogue.signals), *(row.name for row in catalogue.rows)]:
+                source = source_of(catalogue, name, self.site.prefix)
+                found[source.pv] = source
+        return found
+
     async def _close(self) -> bool:
         tasks = [*self._tasks, *self._reading.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._spooling is not None:
-            await asyncio.gather(self._spooling, return_exceptions=True)
         closing = [asyncio.create_task(watch.close()) for watch in self._watches.values()]
         if closing:
             done, late = await asyncio.wait(closing, timeout=CLOSE_WITHIN)
@@ -138,7 +162,7 @@ class Recorder:
                 if error:
                     log.warning("closing the connections: %s", error)
         self._settle()
-        await asyncio.to_thread(self._spool, self._collect(), True)
+        await self.spooling.finish()
         empty = await asyncio.gather(*(asyncio.to_thread(outlet.stop, WRITE_WITHIN) for outlet in self.outlets))
         self._say_counts("at the end ")
         return all(done or not outlet.spool.fault for done, outlet in zip(empty, self.outlets, strict=True))
@@ -147,23 +171,23 @@ class Recorder:
         """Hand on all that waits for something, and mark that we stop."""
         now = time.time_ns()
         for pv in self.foreign:
-            pv.release()
+            pv.settle()
         for recorder in self.pvs.values():
-            recorder.tick()
-            if recorder.connected:
-                self._put_sample((recorder.source, Mark(Event.STOPPED, now)))
+            recorder.stop()
         for device in self.devices:
             logs.device.set(device.name)
             for row in device.rows.values():
                 row.follower.settle()
                 row.follower.say_gaps()
                 if row.connected:
-                    self._put_sample((row.source, Mark(Event.STOPPED, now)))
+                    self.spooling.put_sample((row.source, Mark(Event.STOPPED, now)))
         logs.device.set("-")
 
     # -- watching
 
-    def _watch(self, device: str, pv: str, on_reading: Callable[[Reading], None], mask: Mask | None = None) -> None:
+    def _watch(
+        self, device: str, pv: str, on_reading: Callable[[Reading], None], mask: Mask | None = None, key: str = ""
+    ) -> None:
         """Watch a PV; a bug in taking its events ends the run instead of being lost in the client."""
 
         def guarded(reading: Reading) -> None:
@@ -182,7 +206,7 @@ class Recorder:
                 self._fail(error)
 
         if mask is None:
-            self._watches[pv] = self._client.watch(pv, guarded)
+            self._watches[key or pv] = self._client.watch(pv, guarded)
         else:
             self._watches[pv] = self._client.watch(pv, guarded_sample, mask)
 
@@ -213,7 +237,7 @@ class Recorder:
         """Begin to record a row PV."""
         last = self._last.events.get(source.pv)
         known = (int(last[0]), int(last[1]), int(last[2])) if isinstance(last, list) and len(last) == 3 else None
-        row = RowRecorder(source, self._put_row, self._put_sample, self._wake, every, known)
+        row = RowRecorder(source, self.spooling.put_row, self.spooling.put_sample, self.spooling.hurry, every, known)
         log.info("recording %s", source.pv)
         self._watch(device.name, source.pv, device.listener(row))
         return row
@@ -239,17 +263,22 @@ class Recorder:
     def close_pv(self, recorder: PvRecorder) -> None:
         """End the recording of a PV."""
         pv = recorder.source.pv
-        recorder.tick()
-        self._last.events[pv] = recorder.last()
+        recorder.stop()
+        if last := recorder.last():
+            self._last.events[pv] = last
         self._watches.pop(pv).end()
         if recorder.every is not None:
             self._periods[recorder.every].remove(recorder)
         del self.pvs[pv]
 
+    def _forget(self, pv: str, event: Fingerprint) -> None:
+        if (recorder := self.pvs.get(pv)) is not None:
+            recorder.forget(event)
+
     def _recorder(self, source: Source, mode: Mode) -> PvRecorder:
         last = self._last.events.get(source.pv)
         known = (int(last[0]), str(last[1]), int(last[2]), int(last[3])) if last and len(last) == 4 else None
-        recorder = self.pvs[source.pv] = PvRecorder(source, mode, self._put_sample, known)
+        recorder = self.pvs[source.pv] = PvRecorder(source, mode, self.spooling.put_sample, known)
         if recorder.every is not None:
             if recorder.every not in self._periods:
                 self._start("-", self._tick_every(recorder.every))
@@ -261,18 +290,32 @@ class Recorder:
         mode = self.site.archive.mode(source.site_name) or "monitor"
         if mode == "none":
             return
-        it = ForeignPv(self._recorder(source, mode), self._metadata, self._describe)
+        it = ForeignPv(self._recorder(source, mode), self.spooling.put_label, self._metadata, self._ask)
         self.foreign.append(it)
+        if not self.site.simulated:
+            for name in names_above(pv):
+                self._simulation(name).add(it)
         self._watch("-", pv, self._heard(it.recorder, it.on_reading), Mask.LOG | Mask.ALARM)
 
-    def _describe(self, pv: ForeignPv) -> None:
-        self._start("-", pv.describe())
+    def _simulation(self, name: str) -> Simulation:
+        """Give what tells whether the PVs below a name are simulated; it is searched before those."""
+
+        def watch(on_reading: Callable[[Reading], None]) -> Callable[[], None]:
+            self._watch("-", name, on_reading, key=f"simulation {name}")
+            return lambda: self._watches.pop(f"simulation {name}").end()
+
+        if name not in self._simulations:
+            self._simulations[name] = Simulation(name, watch, self._metadata, self._ask)
+        return self._simulations[name]
+
+    def _ask(self, question: Coroutine[Any, Any, None]) -> None:
+        self._start("-", question)
 
     async def _metadata(self, pv: str) -> Metadata | None:
         try:
             return await self._client.metadata(pv, READ_WITHIN)
         except (TimeoutError, PermissionError) as error:
-            log.warning("%s: what it is cannot be read: %s; whole numbers are recorded without labels", pv, error)
+            log.warning("%s: what it is cannot be read: %s", pv, error)
             return None
 
     async def _tick_every(self, every: float) -> None:
@@ -307,94 +350,6 @@ class Recorder:
         except OSError as error:
             log.warning("the catalogue is not kept: %s: %s", self._state.path, error.strerror)
 
-    # -- from here to the spools
-
-    def _wake(self) -> None:
-        """Have what is held written at once."""
-        self._hurry = True
-
-    async def _spool_for_ever(self) -> None:
-        every = self.site.archive.spool_every
-        while True:
-            await asyncio.sleep(every)
-            hurry, self._hurry = self._hurry, False
-            self._spooling = asyncio.create_task(asyncio.to_thread(self._spool, self._collect(), hurry))
-            while not self._spooling.done():
-                await asyncio.wait([self._spooling], timeout=every)
-                self._bound()
-            self._spooling.result()
-
-    def _collect(self) -> Batch:
-        batch = Batch(time.time_ns(), list(self._held.samples), list(self._held.rows))
-        self._held.samples.clear()
-        self._held.rows.clear()
-        self.received += len(batch)
-        return batch
-
-    def _bound(self) -> None:
-        """Drop what is held when the spools are so slow that it grows without end."""
-        if len(self._held) > MOST_HELD:
-            batch = self._collect()
-            self._overrun += len(batch)
-            self._overrun_gaps = batch.as_gaps(self._overrun_gaps)
-
-    def _spool(self, batch: Batch, hurry: bool) -> None:
-        """Put a batch into all spools (in a thread)."""
-        if self._overrun:
-            count, self._overrun = self._overrun, 0
-            gaps, self._overrun_gaps = self._overrun_gaps, {}
-            log.error("%d events were dropped: the spools take them too slowly", count)
-            for outlet in self.outlets:
-                outlet.overrun(count, gaps)
-        if len(batch):
-            taken = [outlet.record(batch) for outlet in self.outlets]
-            newest = self._newest(batch)
-            self._last.put(newest if all(taken) else newest | self._forget(newest))
-        now = time.monotonic()
-        if now >= self._sync_at or hurry:
-            self._sync_at = now + self.site.archive.sync_every
-            self._sync()
-        if hurry:
-            for outlet in self.outlets:
-                outlet.wake()
-
-    def _sync(self) -> None:
-        for outlet in self.outlets:
-            try:
-                outlet.spool.sync()
-            except OSError as error:
-                if str(error) != self._sync_said:
-                    self._sync_said = str(error)
-                    log.error("%s: the spool cannot be synced: %s", outlet.sink.name, error)
-
-    def _newest(self, batch: Batch) -> dict[str, Any]:
-        """Give what tells the last event of each PV of a batch from its repetition."""
-        readings = {source.pv: what for source, what in batch.samples if not isinstance(what, Mark)}
-        newest: dict[str, Any] = {pv: fingerprint(reading) for pv, reading in readings.items()}
-        self._measure_lag(batch, readings)
-        newest |= {row.source.pv: (row.sequence, row.version, row.time_ns) for row in batch.rows}
-        return newest
-
-    def _forget(self, newest: dict[str, Any]) -> dict[str, Any]:
-        """Have single events that a store does not have recorded when the server tells them again."""
-        single = [pv for pv in newest if pv in self.pvs]
-        for pv in single:
-            if (recorder := self.pvs.get(pv)) is not None:
-                recorder.forget(newest[pv])
-        return dict.fromkeys(single)
-
-    def _measure_lag(self, batch: Batch, readings: dict[str, Reading]) -> None:
-        lags = [(batch.arrived_ns - reading.time_ns, pv) for pv, reading in readings.items()]
-        lags += [(batch.arrived_ns - row.time_ns, row.source.pv) for row in batch.rows[-1:]]
-        if lags:
-            lag, pv = max(lags)
-            self.slowest = lag / 1e9, pv
-
-    @property
-    def held(self) -> int:
-        """Events in memory on their way to the spools."""
-        return len(self._held)
-
     # -- what is due by time
 
     async def _chores(self) -> None:
@@ -406,6 +361,8 @@ class Recorder:
             if not not_found_said and now >= started + FOUND_WITHIN:
                 not_found_said = True
                 self._say_not_found()
+            for simulation in self._simulations.values():
+                simulation.tend(now)
             for outlet in self.outlets:
                 if outlet.bug is not None:
                     raise outlet.bug
@@ -426,7 +383,10 @@ class Recorder:
         if self.pvs:
             seen, repeats = sum(pv.seen for pv in self.pvs.values()), sum(pv.repeats for pv in self.pvs.values())
             recorded = sum(pv.recorded for pv in self.pvs.values())
-            told[f"{len(self.pvs)} single PVs"] = f"{seen} events, {recorded} recorded, {repeats} repeats"
+            text = f"{seen} events, {recorded} recorded, {repeats} repeats"
+            if refused := sum(pv.refused for pv in self.foreign):
+                text += f", {refused} refused as simulated"
+            told[f"{len(self.pvs)} single PVs"] = text
         for outlet in self.outlets:
             counts = outlet.counts()
             dropped = "".join(f", {count} dropped ({reason})" for reason, count in counts.dropped.items())
@@ -438,7 +398,7 @@ class Recorder:
 
     def _say_not_found(self) -> None:
         silent = [device.pvs for device in self.devices if device.catalogue is None and device.expected]
-        silent += [pv.recorder.source.pv for pv in self.foreign if not pv.recorder.connected and not pv.waiting]
+        silent += [pv.recorder.source.pv for pv in self.foreign if not pv.connected]
         if silent:
             addresses = os.environ.get("EPICS_CA_ADDR_LIST", "")
             where = f"EPICS_CA_ADDR_LIST is {addresses!r}" if addresses else "EPICS_CA_ADDR_LIST is not set"

@@ -141,8 +141,13 @@ class Spool:
 
     # -- in
 
-    def put(self, payload: bytes, count: int) -> bool:
+    def put(self, payload: bytes, count: int, beyond: bool = False) -> bool:
         """Add a record: on disk, or while that cannot be, in memory.
+
+        Args:
+            payload: what the store is to get.
+            count: events in it.
+            beyond: the bounds of the disk do not hold for it: it is small and says what they have cost.
 
         Returns:
             False: there is no room in either; it is not taken.
@@ -151,7 +156,7 @@ class Spool:
             record = Record(self._number + 1, count, payload)
             self._unwritten.append(record)
             try:
-                self._write()
+                self._write(beyond)
                 self._heal()
             except OSError as error:
                 self._fail(error)
@@ -167,16 +172,29 @@ class Spool:
                 self._memory_size -= self._memory.popleft().size
             return True
 
-    def _write(self) -> None:
+    def flush(self) -> None:
+        """Put on disk what waits in memory alone, beyond the bounds; what is not there at the end is lost, and told."""
+        with self._lock:
+            if not self._unwritten:
+                return
+            try:
+                self._write(beyond=True)
+                self._heal()
+            except OSError as error:
+                self._fail(error)
+                count = sum(record.count for record in self._unwritten)
+                log.error("%s: %d events that wait in memory alone are LOST with the end", self.name, count)
+
+    def _write(self, beyond: bool = False) -> None:
         self._check_in_place()
         if self._fd < 0:
             self.folder.mkdir(parents=True, exist_ok=True)
         data = b"".join(frame(record) for record in self._unwritten)
         on_disk = sum(segment.size for segment in self._segments)
-        if on_disk + len(data) > self._most_bytes:
+        if on_disk + len(data) > self._most_bytes and not beyond:
             raise OSError(errno.EDQUOT, f"{on_disk / MEGABYTE:.0f} MB wait, and more are not allowed (spool_megabytes)")
         disk = os.statvfs(self.folder)
-        if disk.f_bavail * disk.f_frsize < self._keep_free + len(data):
+        if disk.f_bavail * disk.f_frsize < self._keep_free + len(data) and not beyond:
             raise OSError(errno.ENOSPC, "the disk has no room to spare (spool_keep_free_megabytes)")
         if self._fd >= 0 and self._segments and self._segments[-1].size >= SEGMENT_BYTES:
             self._end_segment()

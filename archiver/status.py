@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 PERIOD = 1.0  # s
 STATUS_EVERY = 5  # periods: it grows with the PVs
 MEGABYTE = 1e6
-CATALOGUE_VERSION = 1  # to grow with every change of the signals
+CATALOGUE_VERSION = 2  # to grow with every change of the signals
 
 OWN = (
     readback("HEARTBEAT", type=int, group="Archiver", doc="Counts seconds while the archiver lives"),
@@ -34,6 +34,7 @@ OWN = (
     readback("TOTAL", precision=0, group="Archiver", doc="PVs and rows that are to be recorded"),
     readback("CONNECTED", precision=0, group="Archiver", doc="PVs and rows whose server is there"),
     readback("MISSED", precision=0, group="Archiver", doc="Rows that are missing by their numbers, since the start"),
+    readback("REFUSED", precision=0, group="Archiver", doc="Events of simulators, which are not recorded"),
     readback("LAG", "s", group="Archiver", doc="Age of the newest event of the slowest PV when it came"),
     readback("SLOWEST", type=str, group="Archiver", doc="PV with that lag"),
     readback("STATUS", type=Kind.TEXT, group="Archiver", doc="All counts, by store and by PV (JSON)"),
@@ -104,15 +105,16 @@ class ArchiverStatus:
         seconds, self._last_at = max(now - self._last_at, 1e-3), now
         rows = [row for device in recorder.devices for row in device.rows.values()]
         single = list(recorder.pvs.values())
-        lag, slowest = recorder.slowest
+        lag, slowest = recorder.spooling.slowest
         values: dict[str, Any] = {
             "HEARTBEAT": self._heartbeat,
-            "RATE": self._rate("received", recorder.received, seconds),
-            "RECEIVED": recorder.received,
-            "HELD": recorder.held,
+            "RATE": self._rate("received", recorder.spooling.received, seconds),
+            "RECEIVED": recorder.spooling.received,
+            "HELD": recorder.spooling.held,
             "TOTAL": len(rows) + len(single),
             "CONNECTED": sum(each.connected for each in (*rows, *single)),
             "MISSED": sum(row.follower.missed for row in rows),
+            "REFUSED": sum(row.follower.refused for row in rows) + sum(pv.refused for pv in recorder.foreign),
             "LAG": lag,
             "SLOWEST": slowest,
         }
@@ -169,10 +171,12 @@ class ArchiverStatus:
                         "recorded": follower.rows - row.thinned,
                         "thinned": row.thinned,
                         "repeats": follower.repeats,
+                        "refused": follower.refused,
                         "missed": follower.missed,
                         "gaps": follower.gaps,
                     },
                 )
+        refused = {pv.recorder.source.pv: pv.refused for pv in self._recorder.foreign}
         for pv, recorder in self._recorder.pvs.items():
             yield (
                 pv,
@@ -183,6 +187,7 @@ class ArchiverStatus:
                     "thinned": recorder.thinned,
                     "repeats": recorder.repeats,
                     "unprocessed": recorder.unprocessed,
+                    "refused": refused.get(pv, 0),
                 },
             )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from archiver.last_events import LastEvents
 from archiver.outlet import Outlet
 from archiver.sinks.csv_files import CsvFiles
 from archiver.sinks.influx import Influx
@@ -17,8 +18,8 @@ class CannotStart(Exception):
 
 
 @contextmanager
-def build_outlets(site: Site) -> Iterator[list[Outlet]]:
-    """Give the stores of a site, ready to start.
+def build_outlets(site: Site, last: LastEvents) -> Iterator[list[Outlet]]:
+    """Give the stores of a site, ready to start; `last` are the last events of the run before.
 
     Raises:
         CannotStart: a spool cannot be used.
@@ -36,7 +37,7 @@ def build_outlets(site: Site) -> Iterator[list[Outlet]]:
             outlets.append(outlet)
         if archive.influx is not None:
             try:
-                influx = Influx(archive.influx)
+                influx = Influx(archive.influx, last.times())
             except LookupError as error:
                 raise CannotStart(f"{site.path}: {error.args[0]}") from error
             held.callback(influx.close)

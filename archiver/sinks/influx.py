@@ -9,7 +9,9 @@ import json
 import logging
 import time
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
 
@@ -142,6 +144,7 @@ class Influx:
 
     Args:
         table: `[archive.influx]`.
+        taken: the last time of each PV in the run before, ns.
 
     Raises:
         LookupError: the token is not to be had, or influxdb-client is not installed; the text says what to do.
@@ -153,11 +156,11 @@ class Influx:
     name = "influx"
     most_bytes = MOST_BYTES
 
-    def __init__(self, table: InfluxTable) -> None:
+    def __init__(self, table: InfluxTable, taken: Mapping[str, int] = MappingProxyType({})) -> None:
         self.fault = ""
         self._table = table
         self._token = table.token()
-        self._encoder = LineEncoder(Names(table.names, table.point))
+        self._encoder = LineEncoder(Names(table.names, table.point), taken)
         self._transport = self._connect()
         self._fault_since = 0.0
 

@@ -5,7 +5,8 @@ point: measurement = device, tags `pv` and `channel` (CH0 of CH0:VMON), fields b
 types, whatever a PV turns into:
 
 * number: `value`, a float, written so that it reads back as the same one; whole numbers too
-* enum: `value`, the state's number, and `label`, escaped as text is
+* enum: `value`, the state's number, and `label`, escaped as text is; a label that is told later is written to the same
+  point by itself
 * NaN, infinity: `text` NaN, inf, -inf, as InfluxDB has no word for them; in a row such a column is absent
 * text: `text`, with backslash, line feed and carriage return as in the CSV files
 * array: `array` as `[0.1,2.5]`, if that is no longer than 60,000 bytes (InfluxDB's limit is 64 kB), and `length`
@@ -14,73 +15,57 @@ types, whatever a PV turns into:
 
 Two events of a series with one time stamp would be one point: the later one gets 1 ns more.
 
-Lines of one record that has several (names given by the site file) begin with `+`, all but the last; lines for another
-bucket with `@`, its name and a tabulator.
+Lines of one record that has several (names given by the site file) begin with `,+`, all but the last; lines for another
+bucket with `,@`, its name and a tabulator. A line of line protocol never begins with a comma, whatever a PV is named.
 """
 
-from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from archiver.batch import Batch, Event, Mark, RowRecord, Source
 from archiver.sinks.csv_batch import escaped
 from archiver.sinks.point_names import Name, Names, head, key
 from archiver.sinks.sink import Encoded
+from archiver.sinks.stamps import Stamps
 from iocs.signals import Reading, Row, Severity, Status
 
 LONGEST_TEXT = 60_000  # bytes
-REMEMBERED = 1024  # time stamps of a row: a second told twice at any rate there is
-
-
-class Stamps:
-    """The times that a series has, so that no point takes the place of another."""
-
-    def __init__(self) -> None:
-        self._order: deque[int] = deque()
-        self._taken: set[int] = set()
-
-    def free(self, time_ns: int) -> int:
-        """Give the next free time from `time_ns` on, and take it."""
-        while time_ns in self._taken:
-            time_ns += 1
-        self._taken.add(time_ns)
-        self._order.append(time_ns)
-        if len(self._order) > REMEMBERED:
-            self._taken.discard(self._order.popleft())
-        return time_ns
 
 
 class LineEncoder:
     """Makes lines of batches.
 
+    Args:
+        names: those that the site file gives.
+        taken: the last time of each PV in the run before, ns.
+
     Attributes:
         moved: events that got another time stamp, as theirs was taken.
     """
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, taken: Mapping[str, int] = MappingProxyType({})) -> None:
         self.moved = 0
+        self._taken = taken
         self._names = names
         self._heads: dict[Source, str] = {}
         self._given: dict[str, Name | None] = {}
-        self._last: dict[Source, tuple[int, int]] = {}  # time as it came, and as it was written
         self._stamps: dict[Source, Stamps] = {}
+        self._stamps_of_pv: dict[str, Stamps] = {}
         self._layouts: dict[Source, tuple[Row, str, list[str]]] = {}
         self._tails = [[f",severity={severity:d},status={status:d} " for status in Status] for severity in Severity]
 
     def encode(self, batch: Batch) -> Encoded:
         """Give the batch as lines."""
         lines: list[str] = []
-        add, heads, tails, last, names = lines.append, self._heads, self._tails, self._last, self._names
+        told = len(batch)
+        add, heads, tails, stamps, names = lines.append, self._heads, self._tails, self._stamps, self._names
         for source, what in batch.samples:
-            time_ns = what.time_ns
+            time_ns = (stamps.get(source) or self._begin(source)).free(what.time_ns)
             if isinstance(what, Mark):
-                add(self._mark(source, what))
+                add(self._mark(source, what, time_ns))
                 continue
-            before = last.get(source)
-            if before is not None and before[0] <= time_ns <= before[1]:
+            if time_ns != what.time_ns:
                 self.moved += 1
-                last[source] = time_ns, before[1] + 1
-                time_ns = before[1] + 1
-            else:
-                last[source] = time_ns, time_ns
             value = what.value
             if type(value) is float and not names and value - value == 0.0:
                 start = heads.get(source) or self._head(source)
@@ -89,7 +74,20 @@ class LineEncoder:
                 add(self._other(source, what, time_ns))
         for row in batch.rows:
             add(self._row(row))
-        return Encoded("".join(lines).encode(), len(batch))
+        for source, label in batch.labels:
+            if not names or self._given_name(source.site_name) is None:
+                start = (heads.get(source) or self._head(source)).removesuffix("value=")
+                add(f'{start}label="{_quoted(escaped(label.text))}" {label.time_ns}\n')
+                told += 1
+        return Encoded("".join(lines).encode(), told)
+
+    def _begin(self, source: Source) -> Stamps:
+        """Give the times that a PV has; they stay its own when something else of its source changes."""
+        stamps = self._stamps_of_pv.get(source.pv)
+        if stamps is None:
+            stamps = self._stamps_of_pv[source.pv] = Stamps(self._taken.get(source.pv))
+        self._stamps[source] = stamps
+        return stamps
 
     def _head(self, source: Source) -> str:
         """Give what stands before the value of a number."""
@@ -97,11 +95,11 @@ class LineEncoder:
         self._heads[source] = text = f"{start} value="
         return text
 
-    def _mark(self, source: Source, mark: Mark) -> str:
+    def _mark(self, source: Source, mark: Mark, time_ns: int) -> str:
         start = (self._heads.get(source) or self._head(source)).removesuffix("value=")
         missing = f",missing={mark.missing}" if mark.missing else ""
         severity = Severity.NO_ALARM if mark.event is Event.CONNECTED else Severity.INVALID
-        return f'{start}event="{mark.event.value}"{missing},severity={severity:d} {mark.time_ns}\n'
+        return f'{start}event="{mark.event.value}"{missing},severity={severity:d} {time_ns}\n'
 
     def _other(self, source: Source, what: Reading, time_ns: int) -> str:
         start = (self._heads.get(source) or self._head(source)).removesuffix("value=")
@@ -118,10 +116,7 @@ class LineEncoder:
 
     def _row(self, row: RowRecord) -> str:
         source = row.source
-        stamps = self._stamps.get(source)
-        if stamps is None:
-            stamps = self._stamps[source] = Stamps()
-        time_ns = stamps.free(row.time_ns)
+        time_ns = (self._stamps.get(source) or self._begin(source)).free(row.time_ns)
         self.moved += time_ns != row.time_ns
         known = self._layouts.get(source)
         if known is None or known[0] is not row.layout:
@@ -142,12 +137,12 @@ class LineEncoder:
         for signal, value in zip(row.layout.signals, row.values, strict=True):
             given = self._given_name(device + signal.name)
             if given is not None and value - value == 0.0:
-                lines.append("+" + _given_line(given, value, time_ns))
+                lines.append(",+" + _given_line(given, value, time_ns))
         return lines
 
 
 def _given_line(given: Name, value: float, time_ns: int) -> str:
-    bucket = f"@{given.bucket}\t" if given.bucket else ""
+    bucket = f",@{given.bucket}\t" if given.bucket else ""
     return f"{bucket}{given.head} {given.field}={value * given.scale + given.offset!r} {time_ns}\n"
 
 
@@ -171,7 +166,7 @@ def _quoted(text: str) -> str:
 
 def count(lines: bytes) -> int:
     """Count the records in lines."""
-    return lines.count(b"\n") - lines.count(b"\n+") - lines.startswith(b"+")
+    return lines.count(b"\n") - lines.count(b"\n,+") - lines.startswith(b",+")
 
 
 def halves(lines: bytes) -> list[Encoded]:
@@ -192,19 +187,19 @@ def halves(lines: bytes) -> list[Encoded]:
 def _within_record(lines: bytes, place: int) -> bool:
     """Tell whether the line before a place belongs to the same record as the one behind it."""
     before = lines.rfind(b"\n", 0, place - 1) + 1
-    return lines[before : before + 1] == b"+"
+    return lines[before : before + 2] == b",+"
 
 
 def by_bucket(lines: bytes, own: str) -> dict[str, bytes]:
     """Give the lines for each bucket, as a server understands them."""
-    if b"\n+" not in lines and b"\n@" not in lines and lines[:1] not in (b"+", b"@"):
+    if b"\n," not in lines and lines[:1] != b",":
         return {own: lines}
     buckets: dict[str, list[bytes]] = {}
     for line in lines.splitlines(keepends=True):
-        line = line.removeprefix(b"+")
+        line = line.removeprefix(b",+")
         bucket = own
-        if line.startswith(b"@"):
-            name, _, line = line[1:].partition(b"\t")
+        if line.startswith(b",@"):
+            name, _, line = line[2:].partition(b"\t")
             bucket = name.decode()
         buckets.setdefault(bucket, []).append(line)
     return {bucket: b"".join(parts) for bucket, parts in buckets.items()}

@@ -99,8 +99,8 @@ def head(measurement: str, tags: dict[str, str]) -> str:
 
 
 def measurement_text(text: str) -> str:
-    """Escape a measurement."""
-    return text.replace(",", "\\,").replace(" ", "\\ ")
+    """Escape a measurement. One that begins with # gets a backslash before it: such a line would be a comment."""
+    return ("\\" if text.startswith("#") else "") + text.replace(",", "\\,").replace(" ", "\\ ")
 
 
 def key(text: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ingest.cr1000.blocks import Block
-from ingest.cr1000.configuration import Configuration, load
+from ingest.cr1000.configuration import load
+from ingest.cr1000.missing import CODES
 from ingest.cr1000.overlay import Overlay
 from ingest.cr1000.tally import Tally
 
@@ -72,7 +73,8 @@ class Told:
     def from_json(cls, line: str | bytes) -> "Told":
         """Read what `to_json` wrote."""
         plain: dict[str, Any] = json.loads(line)
-        return cls(**plain | {"variables": tuple(Variable(**each) for each in plain["variables"])})
+        plain["variables"] = tuple(Variable(**each) for each in plain["variables"])
+        return cls(**plain)
 
 
 class Newest:
@@ -178,8 +180,8 @@ class _LastRow:
     def __init__(self, block: Block) -> None:
         self._block, self.time_ns, self.width = block, block.time_ns[-1:], block.width
 
-    def number(self, field: int, *codes: Any) -> np.ndarray:
-        return self._block.number(field, *codes)[-1:]
+    def number(self, field: int, codes: Sequence[float] = CODES) -> np.ndarray:
+        return self._block.number(field, codes)[-1:]
 
     def coded(self, field: int) -> tuple[np.ndarray, list[str]]:
         codes, texts = self._block.coded(field)

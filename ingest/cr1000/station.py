@@ -1,7 +1,7 @@
 """A met station as PVs: the newest row of its logger, each value calibrated by when and by which sensor.
 
-Rows come from the logger's files, which grow, or from its web server. A file is followed by a process of its own, so that
-years of history, a slow disk and whatever the file holds cost no other device a moment; only the newest row comes from
+Rows come from the logger's files, which grow, or from its web server. A file is followed by a process of its own: years
+of history, a slow disk and whatever the file holds cost no other device a moment, and only the newest row comes from
 there. The files are the station's record: `python -m ingest.cr1000` writes it out, and no PV of a station is archived.
 """
 

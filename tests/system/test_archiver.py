@@ -208,8 +208,9 @@ def test_kill_leaves_whole_lines_and_a_restart_goes_on_in_a_new_file(house: Hous
     assert rows == [[str(FIRST + STEP * (n - 1)), f"{50 + n * 1e-6:.7g}", str(n)] for n in numbers]
     assert numbers == sorted(set(numbers)) and set(range(1, len(before) + 1)) <= set(numbers)
     missing = 340 - len(numbers)  # what the kill found in the window of spool_every
-    gaps = [row[4] for row in house.samples() if row[4].startswith("GAP")]
-    assert gaps == ([f"GAP {missing}"] if missing else [])
+    gaps = [row for row in house.samples() if row[4].startswith("GAP")]
+    assert [row[4] for row in gaps] == ["GAP", *([f"GAP {missing}"] if missing else [])]
+    assert gaps[0][1] == f"{house.prefix}PMU:ROW"  # from when on the first run knew nothing more
 
 
 def test_a_clock_step_of_the_box_and_of_the_archiver_keeps_every_row_in_the_order_of_its_post(house: House) -> None:

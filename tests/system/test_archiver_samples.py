@@ -111,6 +111,8 @@ def test_kills_at_any_instant_cost_nothing_that_was_spooled_and_repeat_nothing(l
         numbers = [float(value) for value in found]
         assert numbers == sorted(set(numbers)), f"{pv} has a value twice, or out of order"
         assert safe[pv] <= set(found), f"{pv} has lost what was spooled"
+        marks = " ".join(book.marks(pv))
+        assert "GAP CONNECTED" in marks and "GAP GAP" not in marks, f"{pv}: the kills are not marked: {marks}"
 
 
 def test_every_value_of_a_cpp_ioc_once_bit_for_bit_and_to_the_ns(logbook) -> None:

@@ -13,6 +13,7 @@ from archiver.sinks.influx import Influx
 from archiver.sinks.line_protocol import LineEncoder, by_bucket, count, halves
 from archiver.sinks.point_names import Names
 from archiver.sinks.sink import WRITTEN
+from archiver.sinks.stamps import REMEMBERED, Stamps
 from iocs.archive_tables import InfluxTable, PointTable
 from iocs.signals import Kind, Reading, Row, Severity, Signal, Status
 from tests.influx import InfluxDb, running
@@ -62,6 +63,47 @@ def test_a_second_told_twice_keeps_all_rows() -> None:
     assert len(set(stamps)) == 100 and encoder.moved == 50
 
 
+def test_a_clock_that_goes_back_over_what_it_told_overwrites_nothing() -> None:
+    """Nor does a mark, nor a PV whose labels have changed, nor a clock that stands still for long."""
+    encoder = LineEncoder(Names("countinghouse", {}))
+    again = Source(VOLT.pv, VOLT.device, VOLT.name, VOLT.site_name, ("Off",))
+    samples = [(VOLT, reading(float(n), T + step)) for n, step in enumerate((0, 20, 40, 60, 20, 40, 0))]
+    samples += [(VOLT, Mark(Event.GAP, T + 40, 3)), (again, reading(7.0, T + 60))]
+    samples += [(again, reading(float(n), T + 100)) for n in range(2 * REMEMBERED)]
+    text = encoder.encode(Batch(T, samples)).data.decode()
+    stamps = [int(line.split()[-1]) - T for line in text.splitlines()]
+    assert stamps[:9] == [0, 20, 40, 60, 21, 41, 1, 42, 61]
+    assert stamps[9:] == [100 + n for n in range(2 * REMEMBERED)]
+
+
+def test_the_last_event_of_the_run_before_keeps_its_time() -> None:
+    encoder = LineEncoder(Names("countinghouse", {}), {VOLT.pv: T})
+    text = encoder.encode(Batch(T, [(VOLT, reading(2.0)), (VOLT, reading(3.0, T + 1))])).data.decode()
+    assert [int(line.split()[-1]) - T for line in text.splitlines()] == [1, 2]
+
+
+@given(st.lists(st.integers(0, 30), max_size=60))
+def test_no_two_events_have_one_time_and_none_comes_before_its_own(times: list[int]) -> None:
+    stamps = Stamps()
+    given_times = [stamps.free(time) for time in times]
+    assert len(set(given_times)) == len(times)
+    assert all(found >= time for found, time in zip(given_times, times, strict=True))
+    assert given_times == times or len(set(times)) < len(times)  # moved only where it must be
+
+
+@pytest.mark.parametrize("device", ["+a", "@a", ",a", "#a"])
+def test_a_name_that_begins_oddly_is_a_name(server: InfluxDb, device: str) -> None:
+    odd = Source(f"{device}:X", device, "X", f"{device}:X")
+    sink = store(server)
+    encoded = sink.encode(Batch(T, [(odd, reading(1.0)), (odd, reading(2.0, T + 1))]))
+    assert encoded.count == count(encoded.data) == 2 == sum(part.count for part in halves(encoded.data))
+    assert sink.write(encoded.data) is WRITTEN
+    sink.close()
+    found = [point for point in server.points("lab") if point["pv"] == odd.pv]
+    assert [(point["time"], point["value"]) for point in found] == [(T, 1), (T + 1, 2)]
+    assert {point["measurement"] for point in found} == {"\\#a" if device == "#a" else device}
+
+
 def test_the_names_of_the_old_scripts() -> None:
     names = Names("picosec", {})
     temperature = Source("LAB:GAS:TEMP", "GAS", "TEMP", "GAS:TEMP")
@@ -103,7 +145,9 @@ def test_names_of_ones_own() -> None:
     assert lines((VOLT, reading(3.0)), names=Names("countinghouse", {"HV:CH?:VMON": table})) == [f"m,n=0 f=7.0 {T}"]
 
 
-@given(st.lists(st.sampled_from(["a 1\n", "+@b\tc 1\nd 1\n", "+e 1\n+f 1\ng 1\n"]), min_size=1, max_size=30))
+@given(
+    st.lists(st.sampled_from(["a 1\n", "+a 1\n", ",+,@b\tc 1\nd 1\n", ",+e 1\n,+f 1\n@g 1\n"]), min_size=1, max_size=30)
+)
 def test_halves_are_whole_records_and_get_smaller(records: list[str]) -> None:
     whole = "".join(records).encode()
     parts = halves(whole)
@@ -111,7 +155,7 @@ def test_halves_are_whole_records_and_get_smaller(records: list[str]) -> None:
     assert sum(part.count for part in parts) == len(records) and all(part.data for part in parts)
     assert (len(parts) == 2) == (len(records) > 1)
     for part in parts:
-        assert not part.data.decode().splitlines()[-1].startswith("+")
+        assert not part.data.decode().splitlines()[-1].startswith(",")
 
 
 # With a server

@@ -48,7 +48,7 @@ def notifier(**keys: Any) -> tuple[Notifier, Any, Clock]:
     outlet = SimpleNamespace(
         sink=SimpleNamespace(name="csv"), error="", spool=SimpleNamespace(waiting_bytes=0), counts=lambda: counts
     )
-    pv = SimpleNamespace(recorder=SimpleNamespace(connected=True, source=SimpleNamespace(pv="X:T")), waiting=0)
+    pv = SimpleNamespace(recorder=SimpleNamespace(source=SimpleNamespace(pv="X:T")), connected=True)
     recorder: Any = SimpleNamespace(devices=[device, server], outlets=[outlet], foreign=[pv])
     site: Any = SimpleNamespace(name="lab", archive=ArchiveTable.model_validate({"spool_megabytes": 10}))
     table, clock = NotifyTable.model_validate({"command": ["true"], "lost_minutes": 1, **keys}), Clock()
@@ -68,7 +68,7 @@ def test_devices_pvs_stores_and_spools() -> None:
     assert told(it, clock, 1) == "" and "HV is lost for 1 minutes or longer: its IOC" in told(it, clock, 61)
     recorder.devices[0].connected = True
     assert told(it, clock, 1).startswith("over: HV is lost")
-    recorder.foreign[0].recorder.connected = False
+    recorder.foreign[0].connected = False
     assert told(it, clock, 1) == "" and "X:T is lost" in told(it, clock, 61)
     recorder.outlets[0].error = "503 not now"
     assert told(it, clock, 1) == "" and "store csv: 503 not now" in told(it, clock, 61)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archiver.batch import Batch, Mark, Source
+from archiver import outlet as outlet_module
+from archiver.batch import Batch, Event, Mark, Source
 from archiver.outlet import Outlet
 from archiver.sinks.sink import WRITTEN, Encoded, Outcome, Verdict
 from archiver.spool import Spool
@@ -116,7 +117,7 @@ def test_what_finds_no_room_is_counted_and_marked_when_there_is_room(tmp_path: P
     it.save(force=True)
     it.record(batch(200))
     it.drain()
-    assert store.lines == [*(str(100 + n) for n in range(10 - dropped)), f"GAP {dropped}", "200"]
+    assert store.lines == [*(str(100 + n) for n in range(10 - dropped)), "200", f"GAP {dropped}"]
     assert agree(it) and f"{dropped} events were lost" in caplog.text
 
 
@@ -126,7 +127,51 @@ def test_too_many_at_once_are_counted_and_marked(tmp_path: Path) -> None:
     it.overrun(3, batch(1, 2, 3).as_gaps({}))
     it.record(batch(4))
     it.drain()
-    assert store.lines == ["GAP 3", "4"] and it.dropped == {"too many at once": 3} and agree(it)
+    assert store.lines == ["4", "GAP 3"] and it.dropped == {"too many at once": 3} and agree(it)
+
+
+def test_a_stop_with_a_full_spool_marks_what_was_lost_and_keeps_what_waits_in_memory(tmp_path: Path) -> None:
+    store = LineStore()
+    it = outlet(tmp_path, store, most_bytes=60, memory_bytes=60)
+    store.answers = [Verdict.LATER] * 100
+    it.start()
+    for number in range(100, 110):
+        it.record(batch(number))
+    it.record(Batch(0, [(SOURCE, Mark(Event.STOPPED, 5))]))
+    dropped = it.dropped["no room in the spool"]
+    assert it.spool.fault and 1 < dropped < 11
+    assert not it.stop(10.0) and agree(it) and not store.lines
+    store.answers = []
+    again = outlet(tmp_path, store, most_bytes=60, memory_bytes=60)
+    again.drain()
+    assert store.lines == [*(str(n) for n in range(100, 111 - dropped)), f"GAP {dropped - 1}"]
+
+
+def test_a_mark_that_is_lost_leaves_a_gap_too(tmp_path: Path) -> None:
+    gaps = Batch(0, [(SOURCE, Mark(Event.DISCONNECTED, 5))]).as_gaps({})
+    assert gaps == {SOURCE: Mark(Event.GAP, 5)}
+    other = Source("LAB:A:ROW", "A", "ROW", "A:ROW")
+    gaps = Batch(0, [(SOURCE, Mark(Event.GAP, 9, 4)), (other, Mark(Event.GAP, 7, 2))]).as_gaps(gaps)
+    assert gaps == {SOURCE: Mark(Event.GAP, 5, 4), other: Mark(Event.GAP, 7, 2)}
+
+
+def test_what_is_refused_and_cannot_be_kept_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    store = LineStore()
+    it = outlet(tmp_path, store)
+    store.poison = {"13"}
+    (tmp_path / "dead-letters").mkdir()
+    it.record(batch(12, 13, 14))
+    assert it.drain() > 0 and "dead-letters cannot be written" in it.error
+    assert store.lines == ["12"] and it.waiting == 2 and not it.dropped and agree(it)
+    (tmp_path / "dead-letters").rmdir()
+    it.drain()
+    assert store.lines == ["12", "14"] and not it.error and agree(it)
+    assert (tmp_path / "dead-letters").read_text() == "# poison\n13\n"
+    monkeypatch.setattr(outlet_module, "MOST_LETTERS", 5)
+    it.record(batch(13))
+    it.drain()
+    assert it.dropped == {"refused by the store": 2} and "LOST" in caplog.text and agree(it)
+    assert (tmp_path / "dead-letters").stat().st_size < 20
 
 
 def test_the_thread_writes_and_ends(tmp_path: Path) -> None:

@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archiver import record
-from archiver.batch import Event
+from archiver import record, simulation
+from archiver.batch import Batch, Event
 from archiver.last_events import LastEvents
 from archiver.record import Recorder
+from archiver.sinks.line_protocol import LineEncoder
+from archiver.sinks.point_names import Names
+from archiver.status import ArchiverStatus
 from archiver.stores import build_outlets
 from iocs.ca.client import Mask
 from iocs.ca.metadata import Metadata
 from iocs.config import Site, load
 from iocs.signals import MONITOR, Catalogue, Kind, Reading, Severity, Signal, Status
 from iocs.state import open_state
+from tests.archive import lines
 
 T = 1_790_000_000
 SIGNALS = (Signal("FREQ", unit="Hz", row="ROW"), Signal("STAT", kind=Kind.INT, row="ROW"))
@@ -111,17 +115,18 @@ def recorded(site: Site, play: Callable[[FakeClient, Recorder], Any]) -> Recorde
     FakeClient()  # forget the network of a run before
 
     async def run() -> Recorder:
-        with open_state(site.state_dir, "archiver") as state, build_outlets(site) as outlets:
+        with open_state(site.state_dir, "archiver") as state:
             last = LastEvents(site.state_dir / "archiver-last.jsonl")
-            recorder, stop = Recorder(site, state, outlets, last), asyncio.Event()
-            task = asyncio.create_task(recorder.run(stop))
-            await until(lambda: task.done() or len(FakeClient.now.listeners) >= 2)
-            try:
-                await play(FakeClient.now, recorder)
-            finally:
-                stop.set()
-                assert await task
-            return recorder
+            with build_outlets(site, last) as outlets:
+                recorder, stop = Recorder(site, state, outlets, last), asyncio.Event()
+                task = asyncio.create_task(recorder.run(stop))
+                await until(lambda: task.done() or len(FakeClient.now.listeners) >= 2)
+                try:
+                    await play(FakeClient.now, recorder)
+                finally:
+                    stop.set()
+                    assert await task
+                return recorder
 
     return asyncio.run(run())
 
@@ -351,6 +356,8 @@ def test_single_pvs_are_recorded_as_the_catalogue_says_and_the_patterns(tmp_path
         ["2", "LAB:PMU:CH0:VMON", "1.2", *FINE],
         ["", "LAB:PMU:CH0:VSET", "", "NO_ALARM", "CONNECTED"],
         ["7", "LAB:PMU:CH0:VSET", "5", *FINE],
+        ["", "LAB:PMU:CH0:VMON", "", "INVALID", "STOPPED"],  # the new catalogue has them no more
+        ["", "LAB:PMU:CH0:VSET", "", "INVALID", "STOPPED"],
     ]
 
 
@@ -449,20 +456,128 @@ def test_pvs_of_anybody_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixture
         client.told["X:MODE"] = Metadata(Kind.ENUM, 1, False, states=("Off", "On"))
         client.sample("X:MODE", 1, 1)
         client.sample("X:MODE", 0, 2)
-        assert recorder.foreign[0].waiting == 2  # what it is is asked first
+        assert recorder.pvs["X:MODE"].recorded == 2  # it waits for nothing
         client.sample("X:T", 20.5, 3)
-        await until(lambda: recorder.pvs["X:MODE"].recorded == 2)
-        assert recorder.pvs["X:MODE"].source.states == ("Off", "On")
+        await until(lambda: recorder.pvs["X:MODE"].source.states == ("Off", "On"))
         assert "LAB:PMU:FREQ" not in client.listeners  # a device's own are told of by its catalogue
         client.catalogue(signals=VOLTS)
         assert "LAB:PMU:CH0:VSET" in client.listeners
 
     recorded(site(tmp_path, archive='pvs = ["X:MODE", "X:T", "LAB:PMU:FREQ", "LAB:PMU:CH0:VSET"]'), play)
     assert [line[:3] for line in samples(tmp_path) if line[0]] == [
-        ["3", "X:T", "20.5"],
         ["1", "X:MODE", "1"],
         ["2", "X:MODE", "0"],
+        ["3", "X:T", "20.5"],
     ]
+
+
+def test_labels_follow_what_was_recorded_before_they_were_known(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    async def play(client: FakeClient, recorder: Recorder) -> None:
+        client.told["X:MODE"] = Metadata(Kind.ENUM, 1, False, states=("Off", "On"))
+        encoder = LineEncoder(Names("countinghouse", {}))
+        outlet = recorder.outlets[0]
+        whole = outlet.record
+
+        def record_too(batch: Batch) -> bool:
+            told.extend(encoder.encode(batch).data.decode().splitlines())
+            return whole(batch)
+
+        outlet.record = record_too  # type: ignore[method-assign]
+        client.sample("X:MODE", 1, 1)
+        client.sample("X:MODE", 0, 1)  # of the same time: that of the point is another then
+        await until(lambda: recorder.pvs["X:MODE"].source.states)
+        client.sample("X:MODE", 1, 2)
+        client.sample("X:MODE", 1, 2, connected=False)
+        client.told["X:MODE"] = Metadata(Kind.ENUM, 1, False, states=("No", "Yes"))
+        client.sample("X:MODE", 0, 3)
+        await until(lambda: recorder.pvs["X:MODE"].source.states == ("No", "Yes"))
+        client.sample("X:MODE", 1, 4)
+
+    recorded(site(tmp_path, archive='pvs = ["X:MODE"]'), play)
+    points: dict[int, dict[str, str]] = {}
+    for line in told:
+        fields, time_ns = line.removeprefix("X,pv=X:MODE ").rsplit(" ", 1)
+        if "event=" not in fields:
+            cells = dict(field.split("=") for field in fields.split(","))
+            points.setdefault(int(time_ns) - T * 10**9, {}).update(cells)
+    found = {time: (fields["value"], fields.get("label")) for time, fields in points.items()}
+    second = 10**9
+    assert found == {
+        second: ("1", '"On"'),
+        second + 1: ("0", None),
+        2 * second: ("1", '"On"'),
+        3 * second: ("0", '"No"'),
+        4 * second: ("1", '"Yes"'),
+    }
+
+
+def test_pvs_by_name_of_a_simulated_device_are_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def play(client: FakeClient, recorder: Recorder) -> None:
+        client.told["X:HV:SIM"] = Metadata(Kind.ENUM, 1, False, states=("Real", "Simulated"))
+        client.told["X:GAS:SIM"] = Metadata(Kind.ENUM, 1, False, states=("Ar", "Similar"))
+        client.sample("X:HV:SIM", 1, 1)
+        client.sample("X:GAS:SIM", 1, 1)
+        client.sample("X:HV:CH0:VMON", 1.0, 1)  # before anybody knows what that SIM is
+        client.sample("X:GAS:TEMP", 20.0, 1)
+        hv, gas = recorder.foreign
+        await until(lambda: hv.refused == 1 and gas.recorder.recorded == 1)
+        client.sample("X:HV:CH0:VMON", 2.0, 2)
+        assert hv.refused == 2 and ArchiverStatus(recorder.site, recorder)._values()["REFUSED"] == 2
+        client.sample("X:HV:SIM", 0, 3)  # the device is a real one now
+        client.sample("X:HV:CH0:VMON", 3.0, 3)
+        client.sample("X:HV:SIM", 1, 4)
+        await until(lambda: not recorder.pvs["X:HV:CH0:VMON"].connected)
+
+    recorded(site(tmp_path, archive='pvs = ["X:HV:CH0:VMON", "X:GAS:TEMP"]'), play)
+    assert caplog.text.count("X:HV:CH0:VMON is SIMULATED") == 1
+    hv = [line[2] or line[4] for line in samples(tmp_path) if line[1] == "X:HV:CH0:VMON"]
+    assert hv == ["CONNECTED", "3", "DISCONNECTED"]
+
+    async def simulated(client: FakeClient, recorder: Recorder) -> None:
+        assert "X:HV:SIM" not in client.listeners
+        client.sample("X:HV:CH0:VMON", 5.0, 5)
+
+    recorded(site(tmp_path, "simulated = true", archive='pvs = ["X:HV:CH0:VMON"]'), simulated)
+    assert samples(tmp_path)[-2][2] == "5"
+
+
+def test_what_says_that_it_is_simulated_is_not_searched_for_ever(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(simulation, "FOUND_WITHIN", 0.0)
+
+    async def play(client: FakeClient, recorder: Recorder) -> None:
+        assert {"X:HV:SIM", "X:SIM"} <= set(client.listeners)
+        client.sample("X:HV:VMON", 1.0, 1)
+        await until(lambda: "X:HV:SIM" not in client.listeners)
+        client.sample("X:HV:VMON", 1.0, 1, connected=False)
+        assert "X:HV:SIM" in client.listeners  # what comes back may be something else
+
+    recorded(site(tmp_path, archive='pvs = ["X:HV:VMON"]'), play)
+
+
+def test_a_run_that_was_killed_is_marked_where_its_knowledge_ends(tmp_path: Path) -> None:
+    here = site(tmp_path)
+
+    async def play(client: FakeClient, recorder: Recorder) -> None:
+        client.catalogue(signals=VOLTS)
+        client.sample("LAB:PMU:CH0:VMON", 1.0, 1)
+
+    recorded(here, play)
+    journal = here.state_dir / "archiver-last.jsonl"
+    last = LastEvents(journal)
+    assert not last.heard and last.safe_ns["csv"] > T * 10**9  # an orderly end
+    last.put(heard={"LAB:PMU:CH0:VMON": True, "X:Y": True}, safe_ns={"csv": (T + 5) * 10**9})
+    with journal.open("a") as file:
+        file.write('{"events": {"LAB')  # torn by the kill
+
+    async def nothing(client: FakeClient, recorder: Recorder) -> None:
+        pass
+
+    recorded(here, nothing)
+    recorded(here, nothing)  # and once
+    gaps = [line for path in (here.archive.csv.directory).glob("samples_*") for line in lines(path) if line[4] == "GAP"]
+    assert gaps == [[f"{T + 5}000000000", pv, "", "INVALID", "GAP"] for pv in ("LAB:PMU:CH0:VMON", "X:Y")]
 
 
 def test_rows_of_one_device_may_have_rules_of_their_own(tmp_path: Path) -> None:
