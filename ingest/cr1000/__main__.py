@@ -14,8 +14,8 @@ from ingest.cr1000.explain import asked, explain
 from ingest.cr1000.jobs import Dask, Here, Job, Outcome, Processes, Reading, Runner, blocks
 from ingest.cr1000.overlay import Overlay
 from ingest.cr1000.parameters import canonical
+from ingest.cr1000.plan import Wanted
 from ingest.cr1000.progress import Progress
-from ingest.cr1000.publish import Wanted
 from ingest.cr1000.run import StationRun, run, tell
 from ingest.cr1000.tally import Tally
 from ingest.cr1000.times import SECOND, bound, moment

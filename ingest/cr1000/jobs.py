@@ -17,7 +17,7 @@ import numpy as np
 from ingest.cr1000.blocks import Block
 from ingest.cr1000.configuration import Configuration
 from ingest.cr1000.overlay import Column, Overlay
-from ingest.cr1000.publish import Start, look
+from ingest.cr1000.plan import Start, look
 from ingest.cr1000.resume import mark, resume
 from ingest.cr1000.tables import Reader, Unreadable, read
 from ingest.cr1000.tally import Tally
@@ -191,7 +191,8 @@ class Dask:
         except ImportError:
             raise LookupError("distributed is not installed: pip install 'countinghouse[dask]'") from None
         self._client = Client(address, timeout=timeout, set_as_default=False)
-        threads = sum(self._client.nthreads().values())
+        nthreads: Any = self._client.nthreads()
+        threads = sum(nthreads.values())
         if not threads:
             self._client.close()
             raise LookupError(f"the cluster at {address} has no workers: start some, as in `dask worker {address}`")

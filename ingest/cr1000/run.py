@@ -10,8 +10,9 @@ from ingest.cr1000.configuration import Configuration
 from ingest.cr1000.influx_output import NotWritten
 from ingest.cr1000.jobs import Job, Outcome, Reading, Result, Runner
 from ingest.cr1000.overlay import is_missing
+from ingest.cr1000.plan import Wanted
 from ingest.cr1000.progress import Progress
-from ingest.cr1000.publish import Publication, Published, Wanted
+from ingest.cr1000.publish import Publication, Published
 from ingest.cr1000.tally import Tally
 from iocs.state import StateError
 
