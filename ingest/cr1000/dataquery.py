@@ -1,7 +1,7 @@
 """A table of a newer logger over HTTP: its web server's command `dataquery`, in the format TOA5.
 
 CR1000X, CR6, CR300 and Granite answer it (CR1000 manual, table "DataQuery API Command Parameters"; CSI Web Server
-manual, "DataQuery"). A failed command is answered with 200 as well: only what begins as a TOA5 table is believed. Stamps
+manual, "DataQuery"). A failed command is answered with 200 too: only what begins as a TOA5 table is believed. Stamps
 are the logger's own time, without a zone. Nothing is ever written to the logger.
 """
 

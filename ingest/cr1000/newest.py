@@ -45,7 +45,7 @@ class Told:
         time_ns: the newest row's stamp, ns since 1970, UTC; None before the first row.
         interval: seconds from row to row, the most common step; None while it is not known.
         variables: those that the configuration declares for that row.
-        rows: taken since the source was opened.
+        rows: since the source was opened, each newer than those before it.
         dropped: rows and values that could not be taken, since then.
         note: the most common reason, or the last thing to be told to people.
         faults: in the configuration.
@@ -99,17 +99,19 @@ class Newest:
         self._block: Block | None = None
         self._interval: float | None = None
         self._variables: tuple[Variable, ...] | None = ()
-        self._rows = 0
+        self._rows, self._note = 0, ""
 
     def take(self, block: Block) -> None:
         """Take note of rows; they are calibrated when `told` asks."""
         if not len(block):
             return
-        self._rows += len(block)
         before = None if self._block is None else int(self._block.time_ns[-1])
         newest = int(block.time_ns[-1])
+        self._rows += len(block) if before is None else int((block.time_ns > before).sum())
         if before is not None and newest <= before:
             return
+        if self._block is not None and (changes := self._block.header.changes(block.header)):
+            self._note = f"the header changes: {'; '.join(changes)}"
         times = block.time_ns if before is None or len(block) > 1 else np.array([before, newest])
         steps, often = np.unique(np.diff(times), return_counts=True)
         if len(steps):
@@ -128,7 +130,7 @@ class Newest:
             self._variables,
             self._rows,
             counts.total(),
-            (notes[-1:] or common or [""])[0],
+            (notes[-1:] or [self._note])[0] or (common or [""])[0],
             len(faults),
             str(faults[0]) if faults else "",
             reading,

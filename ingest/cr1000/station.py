@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from drivers.errors import DeviceError, LinkError, ProtocolError
+from ingest.cr1000.configuration import load
 from ingest.cr1000.dataquery import DataQuery, Kept
 from ingest.cr1000.newest import Newest, Told
 from ingest.cr1000.station_settings import StationSettings
 from ingest.cr1000.station_signals import LATER, counted, shape_of, signals_of, values_of
 from ingest.cr1000.tables import Reader, Unreadable
-from ingest.cr1000.tail import Job
+from ingest.cr1000.tail import Job, looks
+from iocs.config import Finding
 from iocs.device import Device, Place
 from iocs.signals import Signal
 from iocs.simulation import simulator
@@ -59,6 +61,24 @@ class Station(Device):
                 table = file.readline().rstrip().rpartition(",")[2].strip('"')
             yield settings.model_copy(update=told | {"table": table, "period": 1.0, "timeout": 2.0})
 
+    @staticmethod
+    async def check(settings: StationSettings) -> tuple[list[Finding], list[list[Any]] | None]:
+        """Look once at the configuration and at the source."""
+        made = await asyncio.to_thread(load, settings.config, settings.station, lenient=settings.lenient)
+        findings = [Finding(False, str(fault)) for fault in made.findings.faults]
+        findings += [Finding(True, f"{len(made.parameters)} parameters of station {settings.station}")]
+        if settings.link:
+            logger, newest = _logger(settings), _newest(settings)
+            told = await asyncio.to_thread(_look, settings, logger, None, newest, Counter())
+        else:
+            told = await asyncio.to_thread(lambda: next(told for told in looks(_job(settings)) if not told.reading))
+        if told.trouble or told.time_ns is None:
+            raise LinkError(told.trouble or "there is no row yet")
+        findings.append(Finding(True, f"newest row {(time.time_ns() - told.time_ns) / 1e9:.0f} s ago"))
+        if told.note:
+            findings.append(Finding(True, f"rows: {told.note}"))
+        return findings, shape_of(told.variables)
+
     @property
     def lost_after(self) -> float:
         """Three looks, and one that waits for its answer."""
@@ -70,17 +90,7 @@ class Station(Device):
         await (self._ask_logger() if self.settings.link else self._follow_files())
 
     async def _follow_files(self) -> None:
-        settings = self.settings
-        job = Job(
-            [str(path) for path in settings.files],
-            str(settings.config),
-            settings.station,
-            settings.table,
-            settings.utc_offset_ns,
-            settings.lenient,
-            settings.period,
-            dict(settings.missing),
-        )
+        settings, job = self.settings, _job(self.settings)
         self.identify(f"station {settings.station}, {len(settings.files)} file(s)")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -101,32 +111,13 @@ class Station(Device):
                 await process.wait()
 
     async def _ask_logger(self) -> None:
-        settings = self.settings
-        try:
-            logger = DataQuery(settings.link, settings.table, settings.user, settings.password, settings.timeout)
-        except LookupError as error:
-            raise DeviceError(str(error)) from error
+        settings, logger = self.settings, _logger(self.settings)
         kept = None if settings.keep is None else Kept(settings.keep)
-        newest = await asyncio.to_thread(Newest, settings.config, settings.station, settings.lenient, settings.missing)
+        newest = await asyncio.to_thread(_newest, settings)
         counts: Counter[str] = Counter()
         while True:
-            self._take(await asyncio.to_thread(self._look, logger, kept, newest, counts))
+            self._take(await asyncio.to_thread(_look, settings, logger, kept, newest, counts))
             await asyncio.sleep(settings.period)
-
-    def _look(self, logger: DataQuery, kept: Kept | None, newest: Newest, counts: Counter[str]) -> Told:
-        """Ask once (in a thread)."""
-        try:
-            table = logger.newest(NEWEST) if kept is None else kept.fetch(logger)
-        except OSError as error:
-            raise LinkError(f"{self.settings.keep} cannot be written: {error.strerror}") from error
-        reader = Reader(logger.link, utc_offset_ns=self.settings.utc_offset_ns)
-        try:
-            for block in (*reader.feed(table), *reader.end(final=True)):
-                newest.take(block)
-        except Unreadable as error:
-            raise ProtocolError(str(error)) from error
-        counts += reader.counts
-        return newest.told(counts, reader.notes)
 
     def _take(self, told: Told) -> None:
         """Post what a look gave."""
@@ -152,3 +143,43 @@ class Station(Device):
     def _stale_after(self, told: Told) -> float:
         settings = self.settings
         return settings.stale_after or (3 * (told.interval or 3600.0) + 2 * settings.period)
+
+
+def _job(settings: StationSettings) -> Job:
+    files = [str(path) for path in settings.files]
+    told = settings.table, settings.utc_offset_ns, settings.lenient, settings.period, dict(settings.missing)
+    return Job(files, str(settings.config), settings.station, *told)
+
+
+def _newest(settings: StationSettings) -> Newest:
+    return Newest(settings.config, settings.station, settings.lenient, settings.missing)
+
+
+def _logger(settings: StationSettings) -> DataQuery:
+    """Give the logger.
+
+    Raises:
+        DeviceError: the environment does not hold its password.
+    """
+    try:
+        return DataQuery(settings.link, settings.table, settings.user, settings.password, settings.timeout)
+    except LookupError as error:
+        raise DeviceError(str(error)) from error
+
+
+def _look(
+    settings: StationSettings, logger: DataQuery, kept: Kept | None, newest: Newest, counts: Counter[str]
+) -> Told:
+    """Ask a logger once (in a thread)."""
+    try:
+        table = logger.newest(NEWEST) if kept is None else kept.fetch(logger)
+    except OSError as error:
+        raise LinkError(f"{settings.keep} cannot be written: {error.strerror}") from error
+    reader = Reader(logger.link, utc_offset_ns=settings.utc_offset_ns)
+    try:
+        for block in (*reader.feed(table), *reader.end(final=True)):
+            newest.take(block)
+    except Unreadable as error:
+        raise ProtocolError(str(error)) from error
+    counts += reader.counts
+    return newest.told(counts, reader.notes)
