@@ -20,7 +20,7 @@ from iocs.signals import check_name
 
 log = logging.getLogger(__name__)
 
-PERIOD = 5.0  # s from look to look
+PERIOD = 2.0  # s from look to look
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +86,7 @@ def repeated(arguments: Sequence[str], paths: Sequence[Path]) -> Iterator[None]:
     add_options(alone)
     _, once = alone.parse_known_args(arguments)
     stop = threading.Event()
-    following = threading.Thread(target=_follow, args=(stop, once, paths, _looks(paths)), daemon=True)
+    following = threading.Thread(target=_follow, args=(stop, once, paths), daemon=True)
     following.start()
     try:
         yield
@@ -95,7 +95,8 @@ def repeated(arguments: Sequence[str], paths: Sequence[Path]) -> Iterator[None]:
         following.join()
 
 
-def _follow(stop: threading.Event, arguments: Sequence[str], paths: Sequence[Path], was: list[tuple[int, ...]]) -> None:
+def _follow(stop: threading.Event, arguments: Sequence[str], paths: Sequence[Path]) -> None:
+    was: list[tuple[int, ...]] = []  # they may have grown since they were first read
     while not stop.wait(PERIOD):
         now = _looks(paths)
         if now == was:

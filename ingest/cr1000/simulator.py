@@ -49,9 +49,7 @@ def main() -> int:
 
 
 async def _serve(logger: SimulatedLogger, port: int) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(logger))
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    server = serving(logger, port)
     print(f"listening on http://127.0.0.1:{server.server_port} as a logger", flush=True)
 
     async def change(reset: bool = False, **knobs: object) -> None:
@@ -65,7 +63,16 @@ async def _serve(logger: SimulatedLogger, port: int) -> None:
 
     async with until_stopped(change) as stop:
         await stop.wait()
+    server.shutdown()
     server.server_close()
+
+
+def serving(logger: SimulatedLogger, port: int = 0) -> ThreadingHTTPServer:
+    """Answer for a logger on a port of this host, 0 = any free one, in threads of their own."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(logger))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    return server
 
 
 def _handler(logger: SimulatedLogger) -> type[BaseHTTPRequestHandler]:
