@@ -4,9 +4,10 @@ import argparse
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from ingest.cr1000 import check, stations
+from ingest.cr1000 import check, serve, stations
 from ingest.cr1000.blocks import Block
 from ingest.cr1000.configuration import Configuration, load
 from ingest.cr1000.explain import explain
@@ -17,7 +18,8 @@ from ingest.cr1000.plan import Wanted
 from ingest.cr1000.progress import Progress
 from ingest.cr1000.run import StationRun, run, tell
 from ingest.cr1000.tally import Tally
-from iocs import config, log
+from ingest.cr1000.times import SECOND
+from iocs import config, log, supervise
 from iocs.archive_tables import InfluxTable
 
 
@@ -35,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _done(options)
-    except (BadUsage, config.ConfigError) as error:
+        return _done(options, sys.argv[1:] if arguments is None else arguments)
+    except (BadUsage, config.ConfigError, supervise.StartError) as error:
         tell(str(error))
         return 2
     except KeyboardInterrupt:
@@ -49,16 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def _done(options: argparse.Namespace) -> int:
+def _done(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Do what the options say.
 
     Raises:
         BadUsage, ConfigError: it cannot be told what that is.
+        StartError: its PVs cannot be served.
     """
     runs = list(_stations(options))
     _told_faults([each.configuration for each in runs], warnings=not options.check)
-    asked_for = options.check or options.explain
-    failed = _asked_of(options, runs) if asked_for else _published(options, runs)
+    if options.check or options.explain:
+        failed = _asked_of(options, runs)
+    else:
+        failed = _published(options, runs) if _publishes(options) else False
+        if options.serve or options.follow:
+            _kept_alive(options, runs, arguments)
     if any(each.configuration.findings.faults for each in runs):
         return 2
     return 1 if failed else 0
@@ -77,6 +84,7 @@ def _stations(options: argparse.Namespace) -> Iterator[StationRun]:
     if options.stations:
         yield from _many(options)
         return
+    _can_be_kept_alive(options)
     if not options.config or not options.station:
         raise BadUsage("whose data are they? --config DIR and --station NAME say so, or --stations FILE for many")
     if not options.data and not options.check:
@@ -88,6 +96,8 @@ def _many(options: argparse.Namespace) -> Iterator[StationRun]:
     for name in ("config", "station", "csv", "influx", "state"):
         if getattr(options, name):
             raise BadUsage(f"--{name} and --stations: the tables of {options.stations} say it for each station")
+    if options.serve or options.follow:
+        raise BadUsage("--serve and --follow are for one station; in a site file there may be many: type cr1000")
     tables = stations.load(options.stations)
     found = False
     try:
@@ -124,7 +134,7 @@ def _station(
         configuration.station,
         configuration.digest,
         csv,
-        stdout=not csv and not influx,
+        stdout=_publishes(options) and not csv and not influx,
         long=options.long,
         influx=server,
         average_ns=options.average,
@@ -172,6 +182,49 @@ def _published(options: argparse.Namespace, runs: Sequence[StationRun]) -> bool:
             for line in each.summary():
                 tell(line)
     return any(each.errors for each in runs)
+
+
+def _publishes(options: argparse.Namespace) -> bool:
+    """Tell whether anything is to be written: what is only served is not."""
+    return bool(options.csv or options.influx or options.stations or not options.serve)
+
+
+def _can_be_kept_alive(options: argparse.Namespace) -> None:
+    """Refuse what makes no sense of a program that does not end.
+
+    Raises:
+        BadUsage: the text says why.
+    """
+    if options.serve:
+        try:
+            serve.parted(options.serve)
+        except ValueError as error:
+            raise BadUsage(f"--serve {error}") from error
+    if (options.serve or options.follow) and (options.check or options.explain or not options.data):
+        raise BadUsage("--serve and --follow need DATA, and go without --check and --explain")
+    if options.follow and not (options.csv or options.influx or options.serve):
+        raise BadUsage("--follow needs --csv or --influx, which it keeps up to date, or --serve")
+
+
+def _kept_alive(options: argparse.Namespace, runs: Sequence[StationRun], arguments: Sequence[str]) -> None:
+    """Serve and follow until SIGINT or SIGTERM."""
+    again = options.follow and (options.csv or options.influx)
+    with serve.repeated(arguments, options.data) if again else nullcontext():
+        if options.serve:
+            (each,) = runs
+            serve.serve(
+                options.serve,
+                config=options.config.absolute(),
+                station=each.configuration.station,
+                files=[path.absolute() for path in options.data],
+                table=options.table,
+                utc_offset=options.utc_offset / (3600 * SECOND),
+                missing=dict(options.missing),
+                lenient=options.lenient,
+            )
+        else:
+            with suppress(KeyboardInterrupt):
+                signal.pause()
 
 
 def _local(workers: int, progress: Progress) -> Runner:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from archiver.series import span_of
+from ingest.cr1000 import serve
 from ingest.cr1000.explain import asked
 from ingest.cr1000.parameters import canonical
 from ingest.cr1000.times import SECOND, bound, moment
@@ -14,6 +15,7 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     top = argparse.ArgumentParser(
         prog="python -m ingest.cr1000",
+        allow_abbrev=False,
         description="Calibrate a logger's tables by when, and by which sensor, and publish them.",
     )
     top.add_argument(
@@ -53,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     scale = top.add_argument_group("scale")
     scale.add_argument("--workers", type=int, default=1, metavar="N", help="spread files over N processes")
     scale.add_argument("--dask", metavar="ADDRESS", help="spread files over the cluster of this scheduler")
+    serve.add_options(top)
     log.add_options(top)
     return top
 
