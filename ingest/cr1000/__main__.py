@@ -4,114 +4,25 @@ import argparse
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from archiver.series import span_of
-from ingest.cr1000 import check, serve, stations
+from ingest.cr1000 import check, stations
 from ingest.cr1000.blocks import Block
 from ingest.cr1000.configuration import Configuration, load
-from ingest.cr1000.explain import asked, explain
-from ingest.cr1000.jobs import Dask, Here, Job, Outcome, Processes, Reading, Runner, blocks
+from ingest.cr1000.explain import explain
+from ingest.cr1000.jobs import Dask, Here, Job, Lost, Outcome, Processes, Reading, Runner, blocks
+from ingest.cr1000.options import kept_alive_in_vain, parser, publishes
 from ingest.cr1000.overlay import Overlay
-from ingest.cr1000.parameters import canonical
 from ingest.cr1000.plan import Wanted
 from ingest.cr1000.progress import Progress
 from ingest.cr1000.run import StationRun, run, tell
 from ingest.cr1000.tally import Tally
-from ingest.cr1000.times import SECOND, bound, moment
-from iocs import config, log, supervise
+from iocs import config, log
 from iocs.archive_tables import InfluxTable
 
 
 class BadUsage(Exception):
     """The options or a file that they name cannot be; the text says why."""
-
-
-def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
-    top = argparse.ArgumentParser(
-        prog="python -m ingest.cr1000",
-        allow_abbrev=False,
-        description="Calibrate a logger's tables by when, and by which sensor, and publish them.",
-    )
-    top.add_argument(
-        "data", type=Path, nargs="*", metavar="DATA", help="files of a logger: TOA5, TOB1, CSV, arrays; .gz too"
-    )
-    top.add_argument("--config", type=Path, metavar="DIR", help="the folder of global.cfg, STATION.cfg and sensors/")
-    top.add_argument("--station", help="whose data they are: STATION.cfg")
-    top.add_argument("--stations", type=Path, metavar="FILE", help="many stations: a TOML of [[station]] tables")
-    out = top.add_argument_group("what is published (CSV to stdout where nothing is named)")
-    out.add_argument("--csv", type=Path, metavar="OUT", help="CSV file, renamed into place when it is whole")
-    out.add_argument("--long", action="store_true", help="a line a value in the CSV, in place of a line a row")
-    out.add_argument("--influx", type=Path, metavar="SITE", help="InfluxDB of this site file's [archive.influx]")
-    out.add_argument(
-        "--average", type=_span, default=0, metavar="SPAN", help="means over 1min, 1h ...; winds as vectors"
-    )
-    out.add_argument("--from", dest="from_ns", type=_bound, metavar="TIME", help="the first time that is wanted")
-    out.add_argument(
-        "--to", dest="to_ns", type=_bound, metavar="TIME", help="the first time that is not wanted any more"
-    )
-    out.add_argument("--interval", type=_span, default=0, metavar="SPAN", help="time between rows (as the data tell)")
-    out.add_argument("--stamp", choices=("end", "start"), default="end", help="of an interval; loggers stamp its end")
-    out.add_argument("--state", type=Path, metavar="FILE", help="what makes the next run cheap (beside the output)")
-    read = top.add_argument_group("how files are read")
-    read.add_argument("--table", default="", help="which table (of arrays: which id) to take; the first one")
-    read.add_argument("--utc-offset", type=_offset, default=0, metavar="+HH:MM", help="what the clock is ahead of UTC")
-    read.add_argument("--final", action="store_true", help="a last line without an end is whole")
-    missing = "numbers that mean missing, as in T1=-999,7999; T1= is none; others by default"
-    read.add_argument("--missing", type=_missing, action="append", default=[], metavar="NAME=LIST", help=missing)
-    read.add_argument("--lenient", action="store_true", help="a sensor type without a folder is identity, no fault")
-    ask = top.add_argument_group("questions, in place of publishing")
-    ask.add_argument(
-        "--check", action="store_true", help="what of the configuration, and against DATA, may be a mistake"
-    )
-    ask.add_argument("--explain", type=_asked, metavar="'T1 TIME'", help="how a value came about")
-    scale = top.add_argument_group("scale")
-    scale.add_argument("--workers", type=int, default=1, metavar="N", help="spread files over N processes")
-    scale.add_argument("--dask", metavar="ADDRESS", help="spread files over the cluster of this scheduler")
-    serve.add_options(top)
-    log.add_options(top)
-    return top
-
-
-def _span(text: str) -> int:
-    try:
-        return round(span_of(text) * SECOND)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _bound(text: str) -> int | None:
-    try:
-        return bound(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _offset(text: str) -> int:
-    try:
-        signed = text if text[:1] in "+-" and text else f"+{text}"
-        return moment("1970-01-01 00:00") - moment(f"1970-01-01 00:00{signed}")
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no offset from UTC: write +02:00 or -03:30") from None
-
-
-def _asked(text: str) -> tuple[str, int]:
-    try:
-        return asked(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _missing(text: str) -> tuple[str, tuple[float, ...]]:
-    name, equals, numbers = text.partition("=")
-    try:
-        if not equals:
-            raise ValueError("write NAME=LIST, as in T1=-999,7999")
-        return canonical(name.strip()), tuple(float(number) for number in numbers.split(",") if number.strip())
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,17 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         tell(f"the log file cannot be opened: {error}")
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        runs = list(_stations(options))
-        _told_faults([each.configuration for each in runs], warnings=not options.check)
-        if options.check or options.explain:
-            failed = _asked_of(options, runs)
-        else:
-            failed = _published(options, runs) if _publishes(options) else False
-            if options.serve or options.follow:
-                _kept_alive(options, runs, sys.argv[1:] if arguments is None else arguments)
-    except (BadUsage, config.ConfigError, supervise.StartError) as error:
+        return _done(options, sys.argv[1:] if arguments is None else arguments)
+    except (BadUsage, config.ConfigError) as error:
         tell(str(error))
         return 2
     except KeyboardInterrupt:
@@ -141,9 +45,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _done(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Do what the options say.
+
+    Raises:
+        BadUsage, ConfigError: it cannot be told what that is.
+    """
+    runs = list(_stations(options))
+    _told_faults([each.configuration for each in runs], warnings=not options.check)
+    if options.check or options.explain:
+        failed = _asked_of(options, runs)
+    else:
+        failed = publishes(options) and _published(options, runs)
+        if options.serve or options.follow:
+            return _kept_alive(options, arguments)
     if any(each.configuration.findings.faults for each in runs):
         return 2
     return 1 if failed else 0
+
+
+def _kept_alive(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Serve and follow until SIGINT or SIGTERM; gives the exit code.
+
+    Raises:
+        BadUsage: something stands in the way.
+    """
+    from ingest.cr1000 import serve  # Channel Access is for those who ask for it
+
+    try:
+        serve.keep_alive(options, arguments)
+    except (ValueError, serve.StartError) as error:
+        raise BadUsage(f"--serve {options.serve}: {error}") from error
+    return 0
 
 
 def _stations(options: argparse.Namespace) -> Iterator[StationRun]:
@@ -156,10 +93,11 @@ def _stations(options: argparse.Namespace) -> Iterator[StationRun]:
         raise BadUsage("--stamp start needs --interval, and goes without --average: means are stamped with their end")
     if options.workers < 1:
         raise BadUsage(f"--workers {options.workers}: at least 1")
+    if why := kept_alive_in_vain(options):
+        raise BadUsage(why)
     if options.stations:
         yield from _many(options)
         return
-    _can_be_kept_alive(options)
     if not options.config or not options.station:
         raise BadUsage("whose data are they? --config DIR and --station NAME say so, or --stations FILE for many")
     if not options.data and not options.check:
@@ -171,8 +109,6 @@ def _many(options: argparse.Namespace) -> Iterator[StationRun]:
     for name in ("config", "station", "csv", "influx", "state"):
         if getattr(options, name):
             raise BadUsage(f"--{name} and --stations: the tables of {options.stations} say it for each station")
-    if options.serve or options.follow:
-        raise BadUsage("--serve and --follow are for one station; in a site file there may be many: type cr1000")
     tables = stations.load(options.stations)
     found = False
     try:
@@ -209,7 +145,7 @@ def _station(
         configuration.station,
         configuration.digest,
         csv,
-        stdout=_publishes(options) and not csv and not influx,
+        stdout=publishes(options) and not csv and not influx,
         long=options.long,
         influx=server,
         average_ns=options.average,
@@ -249,54 +185,14 @@ def _published(options: argparse.Namespace, runs: Sequence[StationRun]) -> bool:
         raise BadUsage(f"--dask {options.dask}: {error}") from error
     try:
         run(runs, runner, progress)
+    except Lost as error:
+        tell(str(error))
+        return True
     finally:
         for each in runs:
             for line in each.summary():
                 tell(line)
     return any(each.errors for each in runs)
-
-
-def _publishes(options: argparse.Namespace) -> bool:
-    """Tell whether anything is to be written: what is only served is not."""
-    return bool(options.csv or options.influx or options.stations or not options.serve)
-
-
-def _can_be_kept_alive(options: argparse.Namespace) -> None:
-    """Refuse what makes no sense of a program that does not end.
-
-    Raises:
-        BadUsage: the text says why.
-    """
-    if options.serve:
-        try:
-            serve.parted(options.serve)
-        except ValueError as error:
-            raise BadUsage(f"--serve {error}") from error
-    if (options.serve or options.follow) and (options.check or options.explain or not options.data):
-        raise BadUsage("--serve and --follow need DATA, and go without --check and --explain")
-    if options.follow and not (options.csv or options.influx or options.serve):
-        raise BadUsage("--follow needs --csv or --influx, which it keeps up to date, or --serve")
-
-
-def _kept_alive(options: argparse.Namespace, runs: Sequence[StationRun], arguments: Sequence[str]) -> None:
-    """Serve and follow until SIGINT or SIGTERM."""
-    again = options.follow and (options.csv or options.influx)
-    with serve.repeated(arguments, options.data) if again else nullcontext():
-        if options.serve:
-            (each,) = runs
-            serve.serve(
-                options.serve,
-                config=options.config.absolute(),
-                station=each.configuration.station,
-                files=[path.absolute() for path in options.data],
-                table=options.table,
-                utc_offset=options.utc_offset / (3600 * SECOND),
-                missing=dict(options.missing),
-                lenient=options.lenient,
-            )
-        else:
-            with suppress(KeyboardInterrupt):
-                signal.pause()
 
 
 def _local(workers: int, progress: Progress) -> Runner:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from ingest.cr1000 import missing
-from ingest.cr1000.lines import feeds
+from ingest.cr1000.lines import count
 from ingest.cr1000.numpy_cells import Irregular
 from ingest.cr1000.rows import Layout
 
@@ -64,7 +64,7 @@ class ArrowCells:
 
     def __init__(self, block: bytes, plan: Plan, width: int) -> None:
         self._block, self._plan, self.width = block, plan, width
-        self.count = feeds(block)
+        self.count = count(block, 10)
         self._columns: dict[int, Any] = {}
         try:
             self._read(*plan.options(width))
@@ -79,7 +79,7 @@ class ArrowCells:
                 raise Irregular(str(error)) from None
             raise
         if table.num_rows != self.count:
-            raise Irregular("a quote goes over the end of its line")
+            raise Irregular("a quote, or a line without a line feed")
         for name, column in zip(table.column_names, table.columns, strict=True):
             self._columns[int(name)] = column.combine_chunks()
 

@@ -5,7 +5,7 @@ import pickle
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count, islice
 from multiprocessing import get_context
@@ -21,6 +21,11 @@ from ingest.cr1000.plan import Start, look
 from ingest.cr1000.resume import mark, resume
 from ingest.cr1000.tables import Reader, Unreadable, read
 from ingest.cr1000.tally import Tally
+
+
+class Lost(Exception):
+    """A process or a cluster that did a part of the work is gone; the text says which."""
+
 
 Rows = tuple[np.ndarray, Sequence[Column]]
 """Stamps int64[n], ns, and a column for each parameter."""
@@ -156,12 +161,15 @@ class Processes:
         """Give the result of each job, in their order.
 
         Raises:
-            BrokenProcessPool: a process was killed.
+            Lost: a process was killed.
         """
         paths = (Path(self._folder.name) / str(number) for number in count())
         tasks = ((path, self._pool.submit(_into_file, job, path)) for job, path in zip(jobs, paths, strict=False))
         for path, future in _ahead(tasks, 2 * self._workers):
-            outcome = future.result()
+            try:
+                outcome = future.result()
+            except BrokenExecutor as error:
+                raise Lost(f"a process that read files was killed: {error}") from error
             with path.open("rb") as file:
                 path.unlink()
                 yield _rows(file), outcome
@@ -199,10 +207,17 @@ class Dask:
         self._most = 2 * threads
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
-        """Give the result of each job, in their order."""
+        """Give the result of each job, in their order.
+
+        Raises:
+            Lost: the cluster, or a worker again and again.
+        """
         tasks = ((None, self._client.submit(_into_bytes, job, pure=False)) for job in jobs)
         for _, future in _ahead(tasks, self._most):
-            data, outcome = future.result()
+            try:
+                data, outcome = future.result()
+            except Exception as error:
+                raise Lost(f"the cluster gave no result: {type(error).__name__}: {error}") from error
             yield _rows(io.BytesIO(data)), outcome
 
     def __enter__(self) -> "Dask":

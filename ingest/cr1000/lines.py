@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+_SCAN = 1 << 16
 LONGEST = 1 << 20  # bytes of a line; a row of a logger has some thousand at most
 
 
@@ -36,7 +37,7 @@ class LineBlocks:
             self._dropping, data = False, data[end:]
         whole = data.rfind(b"\n") + 1 or _last_return(data)
         if whole:
-            block, self.rest = self.rest + data[:whole], data[whole:]
+            block, self.rest = b"".join((self.rest, memoryview(data)[:whole])), data[whole:]
             first, self.line = self.line, self.line + ends(block)
             self.taken += len(block)
             yield block, first
@@ -55,31 +56,16 @@ class LineBlocks:
 
 
 def ends(block: bytes) -> int:
-    r"""Count the line ends: `\n`, `\r\n`, and `\r` alone."""
-    return feeds(block) + lone_returns(block)
+    r"""Count the line ends: `\n`, `\r\n`, and `\r` alone (which are not looked for where there are as many of both)."""
+    feeds = count(block, 10)
+    returns = count(block, 13) if b"\r" in block else 0
+    return feeds if returns in (0, feeds) else feeds + returns - block.count(b"\r\n")
 
 
-def feeds(block: bytes) -> int:
-    r"""Count each `\n`."""
-    return _count(block, 10)
-
-
-def lone_returns(block: bytes) -> int:
-    r"""Count each `\r` that no `\n` follows."""
-    return _count(block, 13) - block.count(b"\r\n") if _mixed(block) else 0
-
-
-def _mixed(block: bytes) -> bool:
-    r"""Tell whether `\r` may be met without `\n`."""
-    if b"\r" not in block:
-        return False
+def count(block: bytes, letter: int) -> int:
+    """Count a byte; piece by piece, as new memory for a whole block costs more than the counting."""
     data = np.frombuffer(block, np.uint8)
-    returns = data == 13
-    return bool(returns[-1]) or not (data[1:][returns[:-1]] == 10).all()
-
-
-def _count(block: bytes, letter: int) -> int:
-    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == letter))
+    return sum(int(np.count_nonzero(data[at : at + _SCAN] == letter)) for at in range(0, len(data), _SCAN))
 
 
 def _first_end(data: bytes) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ingest.cr1000 import missing, stamps
-from ingest.cr1000.lines import feeds
+from ingest.cr1000.lines import count
 from ingest.cr1000.quoting import split
 
 _WIDEST = 18  # bytes of a number that is read here: more digits than a float64 holds go one by one
@@ -30,15 +30,18 @@ class NumpyCells:
     def __init__(self, block: bytes, width: int = 0) -> None:
         data = self._data = np.frombuffer(block, np.uint8)
         places = np.flatnonzero((data == _COMMA) | (data == _FEED))
-        count = feeds(block)
-        self.count, self.width = count, len(places) // count if count else 0
-        grid = places.reshape(count, self.width) if count and len(places) == count * self.width else None
+        lines = count(block, _FEED)
+        self.count, self.width = lines, len(places) // lines if lines else 0
+        grid = places.reshape(lines, self.width) if lines and len(places) == lines * self.width else None
         if grid is None or not (data[grid[:, -1]] == _FEED).all() or (width and self.width != width):
             raise Irregular("lines have different numbers of fields")
         self._ends = grid
         self._starts = np.concatenate(([0], places[:-1] + 1)).reshape(grid.shape)
         self._check_quotes(places)
-        self._line_ends = grid[:, -1] - (data[np.maximum(grid[:, -1] - 1, 0)] == _RETURN)
+        returned = data[np.maximum(grid[:, -1] - 1, 0)] == _RETURN
+        if np.count_nonzero(returned) != (count(block, _RETURN) if b"\r" in block else 0):
+            raise Irregular("a line ends without a line feed")
+        self._line_ends = grid[:, -1] - returned
 
     def _check_quotes(self, places: np.ndarray) -> None:
         quotes = np.flatnonzero(self._data == _QUOTE)

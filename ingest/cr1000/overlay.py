@@ -24,6 +24,7 @@ UNCOVERED = "no line covers the row"
 MISSING = "missing in the file"
 NOT_A_RATIO = "rtd: no ratio Rs/R0"
 NO_DIRECTION = "direction a turn or more off"
+CHANGES = "the logger changes inside the file"
 BEYOND = "is beyond the row"
 NOT_FINITE = "the calibration gives no finite number"
 BROKEN = "the sensor's files have faults"
@@ -105,6 +106,7 @@ class Overlay:
     ) -> None:
         self.configuration, self.tally = configuration, tally
         self.missing = missing or {}
+        self._loggers: dict[str, str] = {}  # the last serial number of each logger
 
     def columns(self, block: RawBlock) -> list[Column]:
         """Give all parameters of the rows of a block."""
@@ -135,6 +137,8 @@ class Overlay:
             else:
                 made.values[step.rows] = self._numbers(parameter, block, step)
         made.serials = list(serials)
+        if isinstance(made.values, list) and quantity(parameter.name) == "LOGGER":
+            self._changes(parameter, block, made.values)
         return made
 
     def steps(self, parameter: Parameter, block: RawBlock) -> Iterator[Step]:
@@ -208,6 +212,21 @@ class Overlay:
         if "" in texts:
             empty = np.isin(which[step.rows], [at for at, text in enumerate(texts) if not text])
             self._count(parameter, block, MISSING, step.rows, empty)
+
+    def _changes(self, parameter: Parameter, block: RawBlock, values: Sequence[str]) -> None:
+        """Count where another logger's serial number begins: files of two loggers may have been joined."""
+        known = set(values) - {""}
+        before = self._loggers.get(parameter.name)
+        if len(known | ({before} if before else set())) < 2:
+            if known:
+                self._loggers[parameter.name] = known.pop()
+            return
+        changed = np.zeros(len(values), bool)
+        for row, value in enumerate(values):
+            changed[row] = bool(value and before and value != before)
+            before = value or before
+        self._loggers[parameter.name] = before or ""
+        self.tally.count(parameter.name, CHANGES, block.time_ns[changed])
 
     def _count(
         self, parameter: Parameter, block: RawBlock, reason: str, rows: Rows, those: NDArray[np.bool_] | None = None

@@ -19,7 +19,7 @@ from ingest.cr1000.average import Average
 from ingest.cr1000.columns import Chunk, Column
 from ingest.cr1000.csv_output import CsvOutput
 from ingest.cr1000.influx_output import EVER, NEVER, InfluxOutput
-from ingest.cr1000.plan import Start, Wanted, look_if_there, name_of, starts
+from ingest.cr1000.plan import Start, Wanted, look, look_if_there, name_of, starts
 from ingest.cr1000.sorting import Spool
 from iocs.state import open_state
 
@@ -216,3 +216,6 @@ class Publication:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+__all__ = ["Publication", "Published", "Start", "Wanted", "look"]

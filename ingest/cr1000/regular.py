@@ -5,7 +5,6 @@ from typing import Any, Literal
 import numpy as np
 
 from ingest.cr1000 import missing
-from ingest.cr1000.lines import lone_returns
 from ingest.cr1000.numpy_cells import Irregular, NumpyCells, coded, fields
 from ingest.cr1000.rows import Layout
 from ingest.cr1000.stamps import array_stamps
@@ -33,8 +32,8 @@ class RegularCells:
     """
 
     def __init__(self, block: bytes, first_line: int, layout: Layout, plan: Any = None) -> None:
-        if b"\0" in block or lone_returns(block):
-            raise Irregular("NUL bytes or old line ends")
+        if b"\0" in block:
+            raise Irregular("NUL bytes")
         self._block = block
         width = len(fields(block[: block.find(b"\n")]))
         if layout.width and width == layout.width + 1 and b",\n" in block.replace(b",\r\n", b",\n"):
@@ -84,10 +83,13 @@ class RegularCells:
 
     def line(self, row: int) -> bytes:
         """Give the bytes of a row."""
-        if self._starts is None:
+        if row == self.count - 1:  # asked for of every block
+            return self._block[self._block.rfind(b"\n", 0, -1) + 1 :]
+        starts = self._starts
+        if starts is None:
             feeds = np.flatnonzero(np.frombuffer(self._block, np.uint8) == 10)
-            self._starts = np.concatenate(([0], feeds + 1))
-        return self._block[self._starts[row] : self._starts[row + 1]]
+            starts = self._starts = np.concatenate(([0], feeds + 1))
+        return self._block[starts[row] : starts[row + 1]]
 
 
 def plan_for(layout: Layout, engine: Engine) -> Any:

@@ -136,7 +136,7 @@ def test_arguments_that_make_no_sense_are_refused_before_anything_is_sent(verb, 
 def test_pairs_of_a_trigger_that_make_no_sense_are_refused_before_anything_is_sent(pairs):
     async def story(scope, simulator):
         before = list(simulator.messages)
-        with pytest.raises(ValueError, match="it may be|is not a number"):
+        with pytest.raises(ValueError, match=r"it may be|is not a number"):
             await scope.trig_select("GLIT", "C1", **pairs)
         assert simulator.messages == before
 

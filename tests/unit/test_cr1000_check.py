@@ -71,7 +71,8 @@ def test_columns_of_resistance_sensors_are_looked_at(tmp_path):
     )
     lines = found(tmp_path, files, HEAD.format('"A","B","C"') + rows)
     assert [line for line in lines if line.startswith("sum.cfg")] == [
-        "sum.cfg:1: field 3 of T1 looks like ohm (median 119.2), and must be the ratio Rs/R0: divide by R0 in the logger",
+        "sum.cfg:1: field 3 of T1 looks like ohm (median 119.2), and must be the ratio Rs/R0:"
+        " divide by R0 in the logger",
         "sum.cfg:2: field 4 of T2 has three decimals at most, a step of 0.26 degC: store the ratio as IEEE4,"
         " not as FP2",
     ]
@@ -83,5 +84,6 @@ def test_loggers_that_change_and_fields_beyond_the_row_are_told(tmp_path):
     assert found(tmp_path, {"sum.cfg": ",,LOGGER,string,3\n,,P,calibration,9\n"}, data) == [
         "P: not one value in 2 rows",
         "LOGGER changes: 55, 56; are these files of one station?",
+        "LOGGER: the logger changes inside the file: 1 rows from 2016-09-02T00:00:00Z to 2016-09-02T00:00:00Z",
         "P: field 9 is beyond the row: 2 rows from 2016-09-01T00:00:00Z to 2016-09-02T00:00:00Z",
     ]

@@ -51,6 +51,7 @@ def test_values_by_time_and_by_the_sensor_that_the_row_tells(tmp_path):
         ("T1", "no line covers the row"): 1,
         ("T1", "missing in the file"): 1,
         ("LOGGER", "missing in the file"): 1,
+        ("LOGGER", "the logger changes inside the file"): 1,
     }
     assert counts["T1", "serial 'A' has no file in sensors/hmp: default.cfg alone"] == 2
 
