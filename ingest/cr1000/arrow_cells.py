@@ -19,8 +19,8 @@ class Plan:
     """What was asked of the blocks before: the next one has it converted at once."""
 
     def __init__(self, layout: Layout) -> None:
-        times = {column: _NUMBER for column in layout.time} if len(layout.time) > 1 else {layout.time[0]: _TIME}
-        self.types: dict[int, Any] = times
+        kind = _NUMBER if len(layout.time) > 1 else _TIME
+        self.types: dict[int, Any] = dict.fromkeys(layout.time, kind)
         if layout.record >= 0:
             self.types[layout.record] = _NUMBER
         self._options: dict[int, tuple[pc.ReadOptions, pc.ConvertOptions]] = {}

@@ -55,6 +55,7 @@ class Block:
         self.clock = None if clock is None else self._chosen(clock)
         self.width = cells.width
         self._numbers: dict[int, np.ndarray] = {}
+        self._texts: dict[int, tuple[np.ndarray, list[str]]] = {}
 
     def __len__(self) -> int:
         return len(self.time_ns)
@@ -90,8 +91,10 @@ class Block:
         """Give a column as int[n], numbers of its different texts, and these texts, quotes decoded, nothing trimmed."""
         if not 0 < field <= self.width:
             return np.zeros(len(self), np.intp), [""]
-        codes, texts = self._cells.coded(field - 1)
-        return self._chosen(codes), texts
+        if field not in self._texts:
+            codes, texts = self._cells.coded(field - 1)
+            self._texts[field] = self._chosen(codes), texts
+        return self._texts[field]
 
     def text(self, field: int) -> list[str]:
         """Give a column as texts; empty ones for a field that the rows do not have."""

@@ -6,9 +6,10 @@ from ingest.cr1000 import missing, stamps
 from ingest.cr1000.lines import count
 from ingest.cr1000.quoting import split
 
-_WIDEST = 18  # bytes of a number that is read here: more digits than a float64 holds go one by one
-_EXACT = 2**53
-_POWERS = 10.0 ** np.arange(23)
+_LONGEST = 15  # digits and point of a number that is read here: so many digits a float64 holds
+_WIDEST = 16
+_POWERS = 10.0 ** np.arange(_WIDEST)
+_GAPS = np.concatenate(([0.0], 9 * _POWERS[:-1]))  # what the place of the point adds to what is above it
 _QUOTE, _COMMA, _FEED, _RETURN, _MINUS, _DOT = 34, 44, 10, 13, 45, 46
 
 
@@ -132,7 +133,7 @@ def fields(line: bytes) -> list[str]:
 
 
 def decimals(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Read plain decimal numbers, `-12.5` or `.427`: digits below 2^53 over a power of ten below 10^23 divide exactly
+    """Read plain decimal numbers, `-12.5` or `.427`: 15 digits over a power of ten below 10^23 divide exactly
     rounded (W. D. Clinger, "How to Read Floating Point Numbers Accurately", 1990), so this is what `float` gives.
 
     Args:
@@ -144,27 +145,32 @@ def decimals(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np
         float64[n], and the rows that hold something else, int[k].
     """
     widths = ends - starts
-    odd = (widths < 1) | (widths > _WIDEST)
-    longest = int(np.where(odd, 1, widths).max(initial=1))
-    negative = data[starts] == _MINUS
-    first = starts + negative
-    digits = np.zeros(len(starts), np.int64)
-    decimals_ = np.zeros(len(starts), np.int64)
-    dots = np.zeros(len(starts), np.int8)
-    seen = np.zeros(len(starts), bool)
-    for back in range(longest, 0, -1):
-        place = ends - back
-        inside = place >= first
-        letter = data[np.maximum(place, 0)]
-        digit = letter - np.uint8(48)
-        is_digit = inside & (digit <= 9)
-        is_dot = inside & (letter == _DOT)
-        odd |= inside & ~is_digit & ~is_dot
-        digits = np.where(is_digit, digits * 10 + digit, digits)
-        dots += is_dot
-        decimals_ += is_digit & (dots > 0)
-        seen |= is_digit
-    odd |= (dots > 1) | ~seen | (digits >= _EXACT)
-    values = digits / _POWERS[np.minimum(decimals_, 22)]
+    odd = (widths < 1) | (widths > _WIDEST) | (ends < _WIDEST)
+    negative = data.take(starts, mode="clip") == _MINUS
+    odd |= widths - negative > _LONGEST
+    lengths = np.where(odd, 0, widths - negative).astype(np.uint8)
+    span = 8 if lengths.max(initial=0) <= 8 else _WIDEST
+    letters = np.empty((span, len(starts)), np.uint8)  # one below the other, the last letter in the last line
+    for line in range(span):
+        data.take(ends - (span - line), mode="clip", out=letters[line])
+    behind = np.arange(span, 0, -1, dtype=np.uint8)[:, None]  # places from the end, the last is 1
+    inside = behind <= lengths
+    digits = letters - np.uint8(48)
+    digit = (digits <= 9) & inside
+    dot = (letters == _DOT) & inside
+    count = np.add.reduce(digit, axis=0, dtype=np.uint8)
+    dots = np.add.reduce(dot, axis=0, dtype=np.uint8)
+    odd |= (count + dots != lengths) | (count < 1) | (dots > 1)
+    digits *= digit
+    pairs = digits[0::2] * np.uint8(10) + digits[1::2]
+    fours = pairs[0::2] * np.uint16(100) + pairs[1::2]
+    eights = fours[0::2] * np.uint32(10_000) + fours[1::2]
+    whole = eights[0].astype(float)
+    if span > 8:
+        whole = whole * 1e8 + eights[1]
+    place = np.add.reduce(dot * behind, axis=0, dtype=np.uint8)  # of the point: one more than there are decimals
+    place[odd] = 0
+    above = np.floor(whole / _POWERS[place])  # the point stands as a 0, so that this is never near the next number
+    values = (whole - above * _GAPS[place]) / _POWERS[np.maximum(place, 1) - 1]
     np.negative(values, out=values, where=negative)
     return values, np.flatnonzero(odd)

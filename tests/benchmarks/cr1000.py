@@ -2,8 +2,8 @@
 
 `python -m tests.benchmarks.cr1000 [MEGABYTES] [ROUNDS]`. Rows a second with ten calibrations (polynomials of degree 2,
 by serial numbers in the rows, in two pieces of time), with pyarrow and without, to CSV and to InfluxDB's text. Each way
-runs in a process of its own, one after the other and in turn; the best of the rounds counts. Libraries are loaded before
-the time is taken. Memory is the peak of the process.
+runs in a process of its own, one after the other and in turn; the best of the rounds counts. Libraries are loaded
+before the time is taken. Memory is the peak of the process.
 """
 
 import csv
