@@ -83,7 +83,7 @@ def test_a_table_that_is_not_there_a_wrong_password_and_a_dead_port():
             DataQuery(link, "TenMin", "met", "guess").newest(1)
         with pytest.raises(DeviceError, match="401"):
             DataQuery(link, "TenMin").newest(1)
-        with pytest.raises(ProtocolError, match="'Hourly' came but .*Unrecognized"):
+        with pytest.raises(ProtocolError, match=r"'Hourly' came but .*Unrecognized"):
             DataQuery(link, "Hourly", "met", "s3cret").newest(1)
         assert records(DataQuery(link, "TenMin", "met", "s3cret").newest(3)) == [98, 99, 100]
     with pytest.raises(LinkError, match="refused"):
