@@ -67,7 +67,7 @@ def test_only_the_newest_whole_row_is_told(job):
     assert (told.variables[0].value, told.variables[0].serial) == (None, "9")
     append(job, row(2, "99") + row(1, "99"))  # late rows are not the newest
     assert minutes(look_at(look)) == 4
-    assert look_at(look).dropped == 2
+    assert look_at(look).odd >= 2  # late, and counted back
 
 
 def test_what_is_told_goes_through_a_line(job):
@@ -170,5 +170,5 @@ def test_a_prefix_has_two_parts():
     assert parted("SUM:MET:") == parted("SUM:MET") == ("SUM:", "MET")
     assert parted("NOAA:SUM:MET:") == ("NOAA:SUM:", "MET")
     for bad in ("MET:", "", "sum:met:", "SUM::MET"):
-        with pytest.raises(ValueError, match="PV name|two"):
+        with pytest.raises(ValueError, match=r"PV name|two"):
             parted(bad)
