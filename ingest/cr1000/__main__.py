@@ -4,22 +4,20 @@ import argparse
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from ingest.cr1000 import check, serve, stations
+from ingest.cr1000 import check, stations
 from ingest.cr1000.blocks import Block
 from ingest.cr1000.configuration import Configuration, load
 from ingest.cr1000.explain import explain
 from ingest.cr1000.jobs import Dask, Here, Job, Lost, Outcome, Processes, Reading, Runner, blocks
-from ingest.cr1000.options import parser
+from ingest.cr1000.options import kept_alive_in_vain, parser, publishes
 from ingest.cr1000.overlay import Overlay
 from ingest.cr1000.plan import Wanted
 from ingest.cr1000.progress import Progress
 from ingest.cr1000.run import StationRun, run, tell
 from ingest.cr1000.tally import Tally
-from ingest.cr1000.times import SECOND
-from iocs import config, log, supervise
+from iocs import config, log
 from iocs.archive_tables import InfluxTable
 
 
@@ -38,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _done(options, sys.argv[1:] if arguments is None else arguments)
-    except (BadUsage, config.ConfigError, supervise.StartError) as error:
+    except (BadUsage, config.ConfigError) as error:
         tell(str(error))
         return 2
     except KeyboardInterrupt:
@@ -56,19 +54,33 @@ def _done(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     Raises:
         BadUsage, ConfigError: it cannot be told what that is.
-        StartError: its PVs cannot be served.
     """
     runs = list(_stations(options))
     _told_faults([each.configuration for each in runs], warnings=not options.check)
     if options.check or options.explain:
         failed = _asked_of(options, runs)
     else:
-        failed = _published(options, runs) if _publishes(options) else False
+        failed = publishes(options) and _published(options, runs)
         if options.serve or options.follow:
-            _kept_alive(options, runs, arguments)
+            return _kept_alive(options, arguments)
     if any(each.configuration.findings.faults for each in runs):
         return 2
     return 1 if failed else 0
+
+
+def _kept_alive(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Serve and follow until SIGINT or SIGTERM; gives the exit code.
+
+    Raises:
+        BadUsage: something stands in the way.
+    """
+    from ingest.cr1000 import serve  # Channel Access is for those who ask for it
+
+    try:
+        serve.keep_alive(options, arguments)
+    except (ValueError, serve.StartError) as error:
+        raise BadUsage(f"--serve {options.serve}: {error}") from error
+    return 0
 
 
 def _stations(options: argparse.Namespace) -> Iterator[StationRun]:
@@ -81,10 +93,11 @@ def _stations(options: argparse.Namespace) -> Iterator[StationRun]:
         raise BadUsage("--stamp start needs --interval, and goes without --average: means are stamped with their end")
     if options.workers < 1:
         raise BadUsage(f"--workers {options.workers}: at least 1")
+    if why := kept_alive_in_vain(options):
+        raise BadUsage(why)
     if options.stations:
         yield from _many(options)
         return
-    _can_be_kept_alive(options)
     if not options.config or not options.station:
         raise BadUsage("whose data are they? --config DIR and --station NAME say so, or --stations FILE for many")
     if not options.data and not options.check:
@@ -96,8 +109,6 @@ def _many(options: argparse.Namespace) -> Iterator[StationRun]:
     for name in ("config", "station", "csv", "influx", "state"):
         if getattr(options, name):
             raise BadUsage(f"--{name} and --stations: the tables of {options.stations} say it for each station")
-    if options.serve or options.follow:
-        raise BadUsage("--serve and --follow are for one station; in a site file there may be many: type cr1000")
     tables = stations.load(options.stations)
     found = False
     try:
@@ -134,7 +145,7 @@ def _station(
         configuration.station,
         configuration.digest,
         csv,
-        stdout=_publishes(options) and not csv and not influx,
+        stdout=publishes(options) and not csv and not influx,
         long=options.long,
         influx=server,
         average_ns=options.average,
@@ -182,49 +193,6 @@ def _published(options: argparse.Namespace, runs: Sequence[StationRun]) -> bool:
             for line in each.summary():
                 tell(line)
     return any(each.errors for each in runs)
-
-
-def _publishes(options: argparse.Namespace) -> bool:
-    """Tell whether anything is to be written: what is only served is not."""
-    return bool(options.csv or options.influx or options.stations or not options.serve)
-
-
-def _can_be_kept_alive(options: argparse.Namespace) -> None:
-    """Refuse what makes no sense of a program that does not end.
-
-    Raises:
-        BadUsage: the text says why.
-    """
-    if options.serve:
-        try:
-            serve.parted(options.serve)
-        except ValueError as error:
-            raise BadUsage(f"--serve {error}") from error
-    if (options.serve or options.follow) and (options.check or options.explain or not options.data):
-        raise BadUsage("--serve and --follow need DATA, and go without --check and --explain")
-    if options.follow and not (options.csv or options.influx or options.serve):
-        raise BadUsage("--follow needs --csv or --influx, which it keeps up to date, or --serve")
-
-
-def _kept_alive(options: argparse.Namespace, runs: Sequence[StationRun], arguments: Sequence[str]) -> None:
-    """Serve and follow until SIGINT or SIGTERM."""
-    again = options.follow and (options.csv or options.influx)
-    with serve.repeated(arguments, options.data) if again else nullcontext():
-        if options.serve:
-            (each,) = runs
-            serve.serve(
-                options.serve,
-                config=options.config.absolute(),
-                station=each.configuration.station,
-                files=[path.absolute() for path in options.data],
-                table=options.table,
-                utc_offset=options.utc_offset / (3600 * SECOND),
-                missing=dict(options.missing),
-                lenient=options.lenient,
-            )
-        else:
-            with suppress(KeyboardInterrupt):
-                signal.pause()
 
 
 def _local(workers: int, progress: Progress) -> Runner:

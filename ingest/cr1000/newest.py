@@ -46,7 +46,7 @@ class Told:
         interval: seconds from row to row, the most common step; None while it is not known.
         variables: those that the configuration declares for that row.
         rows: since the source was opened, each newer than those before it.
-        dropped: rows and values that could not be taken, since then.
+        odd: what was odd since then: rows and cells dropped, repeated, late, lost ...
         note: the most common reason, or the last thing to be told to people.
         faults: in the configuration.
         fault: the first of them, with file, line and field.
@@ -58,7 +58,7 @@ class Told:
     interval: float | None = None
     variables: tuple[Variable, ...] = ()
     rows: int = 0
-    dropped: int = 0
+    odd: int = 0
     note: str = ""
     faults: int = 0
     fault: str = ""

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from archiver.series import span_of
-from ingest.cr1000 import serve
 from ingest.cr1000.explain import asked
 from ingest.cr1000.parameters import canonical
 from ingest.cr1000.times import SECOND, bound, moment
@@ -55,9 +54,34 @@ def parser() -> argparse.ArgumentParser:
     scale = top.add_argument_group("scale")
     scale.add_argument("--workers", type=int, default=1, metavar="N", help="spread files over N processes")
     scale.add_argument("--dask", metavar="ADDRESS", help="spread files over the cluster of this scheduler")
-    serve.add_options(top)
+    add_alive(top)
     log.add_options(top)
     return top
+
+
+def add_alive(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a program that does not end."""
+    alive = parser.add_argument_group("to be kept alive, until SIGINT or SIGTERM")
+    alive.add_argument("--serve", metavar="PREFIX", help="serve the newest row as EPICS PVs, as in SUM:MET:")
+    alive.add_argument("--follow", action="store_true", help="publish again whenever the files have grown")
+
+
+def publishes(options: argparse.Namespace) -> bool:
+    """Tell whether anything is to be written; what is only served is not."""
+    return bool(options.csv or options.influx or options.stations or not options.serve)
+
+
+def kept_alive_in_vain(options: argparse.Namespace) -> str:
+    """Say why a program could not be kept alive with these options; empty where it can, or is not to be."""
+    if not (options.serve or options.follow):
+        return ""
+    if options.stations:
+        return "--serve and --follow are for one station; for many write a site file with devices of the type cr1000"
+    if options.check or options.explain or not options.data:
+        return "--serve and --follow need DATA, and go without --check and --explain"
+    if options.follow and not (options.csv or options.influx or options.serve):
+        return "--follow needs --csv or --influx, which it keeps up to date, or --serve"
+    return ""
 
 
 def _span(text: str) -> int:

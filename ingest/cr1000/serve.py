@@ -4,30 +4,58 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from ingest.cr1000.options import add_alive
 from ingest.cr1000.station import Station
 from ingest.cr1000.station_settings import StationSettings
+from ingest.cr1000.times import SECOND
 from iocs import config, supervise
 from iocs.archive_tables import ArchiveTable, ServeTable
 from iocs.signals import check_name
+from iocs.supervise import StartError
+
+__all__ = ["StartError", "keep_alive"]
 
 log = logging.getLogger(__name__)
 
 PERIOD = 2.0  # s from look to look
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a program that does not end."""
-    alive = parser.add_argument_group("to be kept alive, until SIGINT or SIGTERM")
-    alive.add_argument("--serve", metavar="PREFIX", help="serve the newest row as EPICS PVs, as in SUM:MET:")
-    alive.add_argument("--follow", action="store_true", help="publish again whenever the files have grown")
+def keep_alive(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Serve and follow, as the options say, until SIGINT or SIGTERM.
+
+    Args:
+        options: those of `options.parser`.
+        arguments: from which they were read.
+
+    Raises:
+        ValueError: the prefix cannot be.
+        StartError: something stands in the way.
+    """
+    again = options.follow and (options.csv or options.influx)
+    with _repeated(arguments, options.data) if again else nullcontext():
+        if options.serve:
+            serve(
+                options.serve,
+                config=options.config.absolute(),
+                station=options.station.strip().lower(),
+                files=[path.absolute() for path in options.data],
+                table=options.table,
+                utc_offset=options.utc_offset / (3600 * SECOND),
+                missing=dict(options.missing),
+                lenient=options.lenient,
+            )
+        else:
+            with suppress(KeyboardInterrupt):
+                signal.pause()
 
 
 def parted(prefix: str) -> tuple[str, str]:
@@ -73,7 +101,7 @@ def serve(prefix: str, **table: Any) -> None:
 
 
 @contextmanager
-def repeated(arguments: Sequence[str], paths: Sequence[Path]) -> Iterator[None]:
+def _repeated(arguments: Sequence[str], paths: Sequence[Path]) -> Iterator[None]:
     """Ingest again whenever the files have changed, in a process of its own, as long as the context lasts.
 
     What was published stays in its place until the next run has put the new in its place.
@@ -83,7 +111,7 @@ def repeated(arguments: Sequence[str], paths: Sequence[Path]) -> Iterator[None]:
         paths: the files.
     """
     alone = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    add_options(alone)
+    add_alive(alone)
     _, once = alone.parse_known_args(arguments)
     stop = threading.Event()
     following = threading.Thread(target=_follow, args=(stop, once, paths), daemon=True)

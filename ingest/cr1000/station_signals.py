@@ -31,7 +31,7 @@ OWN = (
         doc="Whether older rows are being read",
     ),
     readback("ROWS", type=int, group="Rows", doc="Rows since the source was opened"),
-    readback("DROPPED", type=int, group="Rows", doc="Rows and cells dropped or odd since then"),
+    readback("ODD", type=int, group="Rows", doc="What was odd in them, dropped or not"),
     readback("NOTE", type=str, group="Rows", doc="Last thing that was odd in them"),
     readback("FAULTS", type=int, alarms=Alarms(high=1), group="Configuration", doc="Faults in the configuration"),
     readback("FAULT", type=str, group="Configuration", doc="First of them, with file, line and field"),
@@ -79,7 +79,7 @@ def counted(told: Told) -> dict[str, Any]:
     return {
         "CATCHUP": told.reading,
         "ROWS": told.rows % (1 << 31),
-        "DROPPED": told.dropped % (1 << 31),
+        "ODD": told.odd % (1 << 31),
         "NOTE": told.note,
         "FAULTS": told.faults,
         "FAULT": told.fault,

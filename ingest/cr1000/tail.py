@@ -55,23 +55,27 @@ def looks(job: Job) -> Iterator[Told]:
     """Look at the files, again for each that is asked for; the first looks catch up."""
     newest = Newest(Path(job.config), job.station, job.lenient, job.missing)
     follows = [Follow(Path(file), lambda file=file: Reader(file, job.table, job.utc_offset_ns)) for file in job.files]
-    while True:
-        troubles = []
-        told_at = time.monotonic()
+    try:
+        while True:
+            troubles = []
+            told_at = time.monotonic()
+            for follow in follows:
+                try:
+                    for block in follow.poll():
+                        newest.take(block)
+                        if time.monotonic() - told_at > PROGRESS:
+                            yield newest.told(*_counted(follows), reading=True)
+                            told_at = time.monotonic()
+                    if not follow.seen:
+                        troubles.append(f"{follow.path}: there is no such file yet")
+                except Unreadable as error:
+                    troubles.append(str(error))
+                except OSError as error:
+                    troubles.append(f"{follow.path} cannot be read: {error.strerror}")
+            yield newest.told(*_counted(follows), trouble="; ".join(troubles))
+    finally:
         for follow in follows:
-            try:
-                for block in follow.poll():
-                    newest.take(block)
-                    if time.monotonic() - told_at > PROGRESS:
-                        yield newest.told(*_counted(follows), reading=True)
-                        told_at = time.monotonic()
-                if not follow.seen:
-                    troubles.append(f"{follow.path}: there is no such file yet")
-            except Unreadable as error:
-                troubles.append(str(error))
-            except OSError as error:
-                troubles.append(f"{follow.path} cannot be read: {error.strerror}")
-        yield newest.told(*_counted(follows), trouble="; ".join(troubles))
+            follow.close()
 
 
 def _counted(follows: list[Follow]) -> tuple[Counter[str], list[str]]:
