@@ -180,7 +180,7 @@ def _result(overlay: Overlay, parameter: Parameter, row: Row, step: Step) -> str
     if step.sensor and step.sensor.broken:
         return "absent"
     if parameter.text:
-        return repr(row.text(step.declaration.field).strip())
+        return repr(row.text(step.declaration.field))
     value = evaluated(parameter.name, step, overlay.raw(parameter, row, step.declaration.field))[0]
     return "missing" if np.isnan(value[0]) else f"{_number(value)} {unit(parameter.name)}".rstrip()
 

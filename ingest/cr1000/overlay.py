@@ -206,11 +206,10 @@ class Overlay:
 
     def _texts(self, parameter: Parameter, block: RawBlock, step: Step, into: list[str]) -> None:
         which, texts = block.coded(step.declaration.field)
-        texts = [text.strip() for text in texts]
         for row, code in zip(np.arange(len(into))[step.rows].tolist(), which[step.rows].tolist(), strict=True):
             into[row] = texts[code]
-        if "" in texts:
-            empty = np.isin(which[step.rows], [at for at, text in enumerate(texts) if not text])
+        if not all(text.strip() for text in texts):
+            empty = np.isin(which[step.rows], [at for at, text in enumerate(texts) if not text.strip()])
             self._count(parameter, block, MISSING, step.rows, empty)
 
     def _changes(self, parameter: Parameter, block: RawBlock, values: Sequence[str]) -> None:

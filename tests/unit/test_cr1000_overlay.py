@@ -46,7 +46,7 @@ def test_values_by_time_and_by_the_sensor_that_the_row_tells(tmp_path):
     serials = [column.serials[which] if which >= 0 else None for which in column.serial.tolist()]
     assert serials == [None, "A", "B", "B", None, "A"]
     assert (columns["T1"].unit, columns["T1"].description) == ("degC", "Air temperature")
-    assert columns["LOGGER"].values == ["L1"] * 4 + ["L2", ""] and columns["LOGGER"].covered.all()
+    assert columns["LOGGER"].values == ["L1"] * 4 + ["L2 ", ""] and columns["LOGGER"].covered.all()
     assert {key: rows for key, rows in counts.items() if "no file" not in key[1]} == {
         ("T1", "no line covers the row"): 1,
         ("T1", "missing in the file"): 1,
@@ -134,6 +134,39 @@ def test_no_file_at_all_is_identity_and_is_told(tmp_path):
         ("T1", "serial '5' has no file in sensors/hmp, nor a default.cfg: identity"): 1,
         ("T2", "serial '4' has no file in sensors/xyz, nor a default.cfg: identity"): 1,
     }
+
+
+def test_text_is_copied_as_it_is(tmp_path):
+    rows = [["2016", "NAN"], ["2017", "7999"], ["2018", ' a, "b" '], ["2019", ""]]
+    columns, counts = laid(tmp_path, {"sum.cfg": ",,P,string,2\n"}, rows)
+    assert columns["P"].values == ["NAN", "7999", ' a, "b" ', ""] and columns["P"].unit == ""
+    assert counts == {("P", "missing in the file"): 1}
+
+
+@pytest.mark.parametrize(
+    ("upper", "value"),
+    [
+        (",,T1,calibration,2", 1),
+        (",,T1,calibration,2,", 1),
+        (",,T1,hmp,@1,2", 2),
+        (",,T1,hmp,3,2", 3),
+        (",,T1,hmp,3,4", 30),
+        ("2017,,T1,calibration,2,0:9", 5),
+        (",2016,T1,calibration,2,0:9", 5),
+        ("2016,2016-01-02,T1,calibration,2,0:9", 9),
+        (",,T2,calibration,2,0:9", 5),
+        (",,T1:metadata,description,at 2m", 5),
+    ],
+)
+def test_a_declaration_replaces_the_one_below_as_a_whole(tmp_path, upper, value):
+    files = {
+        "global.cfg": ",,T1,calibration,2,0:5\n",
+        "sum.cfg": upper + "\n",
+        "sensors/hmp/default.cfg": ",,0:2\n",
+        "sensors/hmp/7.cfg": ",,0:3\n",
+    }
+    columns, _ = laid(tmp_path, files, [["2016-01-01", "1", "7", "10"]])
+    assert columns["T1"].values.tolist() == [value] and columns["T1"].covered.all()
 
 
 def test_no_rows_are_no_columns_of_nothing(tmp_path):
