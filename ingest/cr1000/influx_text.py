@@ -14,6 +14,7 @@ from ingest.cr1000.columns import Chunk, Column
 from ingest.cr1000.text import TEXT, Text
 
 MEASUREMENT, INSTRUMENT = "met", "XM1"
+MOST = 2048  # rows that are written together: a point is long
 
 
 def tags(station: str) -> dict[str, str]:
@@ -29,6 +30,8 @@ def lines(chunk: Chunk, start: str, text: Text = TEXT) -> bytes:
         start: measurement and tags, as `start_of` gives them.
         text: who writes.
     """
+    if len(chunk) > MOST:
+        return b"".join(lines(chunk.take(slice(at, at + MOST)), start, text) for at in range(0, len(chunk), MOST))
     there = np.zeros(len(chunk), bool)
     for column in chunk.columns:
         there |= _good(column)

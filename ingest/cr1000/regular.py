@@ -97,5 +97,5 @@ def plan_for(layout: Layout, engine: Engine) -> Any:
     if engine != "pyarrow":
         return None
     if arrow_cells is None:
-        raise LookupError("pyarrow is not installed: pip install 'countinghouse[ingest]', or leave the engine to numpy")
+        raise LookupError("pyarrow is not installed: pip install 'countinghouse[cr1000]', or leave the engine to numpy")
     return arrow_cells.Plan(layout)

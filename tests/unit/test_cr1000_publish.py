@@ -2,8 +2,11 @@
 
 import csv
 import io
+import json
 import math
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -368,6 +371,47 @@ def test_influxdb_has_each_row_once_and_nothing_that_is_gone(tmp_path: Path):
         refused._write(b"met T1=1 5\nmet T1= 6\nmet T1=3 7\n")
         assert (refused.points, refused.refused) == (2, 1)
         refused.finish()
+
+
+def test_version_2_is_asked_to_delete_by_its_own_words():
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append((self.path, self.headers["Authorization"], json.loads(body)))
+            self.send_response(204 if len(asked) == 1 else 401)
+            self.end_headers()
+
+        def log_message(self, *words):
+            pass
+
+    pytest.importorskip("influxdb_client", reason="influxdb-client is absent; pip install influxdb-client")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            table = InfluxTable(
+                url=f"http://127.0.0.1:{server.server_port}", org="o", bucket="b", token_env="CR1000_TOKEN"
+            )
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("CR1000_TOKEN", "secret")
+                output = InfluxOutput(table, "sum")
+                output.remove(DAY0, DAY0 + 1)
+                with pytest.raises(NotWritten, match="answers 401: old points cannot be removed"):
+                    output.remove()
+                output.abandon()
+        finally:
+            server.shutdown()
+            thread.join()
+    path, allowed, body = asked[0]
+    assert (path, allowed) == ("/api/v2/delete?org=o&bucket=b", "Token secret")
+    assert body == {
+        "start": "2016-09-01T00:00:00.000000000Z",
+        "stop": "2016-09-01T00:00:00.000000001Z",
+        "predicate": '_measurement="met" AND station="sum" AND instrument="XM1"',
+    }
+    assert asked[1][2]["start"] < "1970" and asked[1][2]["stop"] > "2200"
 
 
 def test_a_server_that_is_away_ends_the_run(tmp_path: Path):
