@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -79,6 +80,9 @@ def test_the_first_minute(clone):
     first, second, third = sessions(clone / "README.md")
     # only the ports keep this lab apart from others: where to look is for the clients to find out
     environment = {key: value for key, value in ca_environment(free_port()).items() if "ADDR_LIST" not in key}
+    page = free_port()
+    with (clone / "site.example.toml").open("a") as site:
+        site.write(f"\n[serve]\nport = {page}\n")
     ((command, expected),) = first
     lab_log = clone / "lab.log"
     with lab_log.open("w") as log:
@@ -86,7 +90,10 @@ def test_the_first_minute(clone):
             ["bash", "-c", command], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        await_output(lambda: lab_log.read_text(), expected)
+        for line in expected:  # of several programs, in whatever order they are ready
+            await_output(lambda: lab_log.read_text(), ["...", line.replace("8090", str(page)), "..."])
+        with urlopen(f"http://127.0.0.1:{page}/", timeout=DEADLINE) as answer:
+            assert b"<title>Countinghouse</title>" in answer.read()
         await_output(lambda: "".join(path.read_text() for path in clone.glob("data/PMU_*.csv")), ["time,...", "..."])
         for command, expected in [*second, *third]:
             await_output(lambda command=command: run(command, clone, environment), expected)
