@@ -59,6 +59,17 @@ class Chunk:
         return Chunk(self.time_ns[rows], [_taken(column, rows) for column in self.columns])
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What the outputs write of some rows, where somebody else has formatted it already; None = nobody has."""
+
+    csv: bytes | None = None
+    influx: bytes | None = None
+
+
+NO_TEXTS = Texts()
+
+
 def _taken(column: Column, rows: np.ndarray | slice) -> Values:
     values = column.values
     if isinstance(values, list):

@@ -48,8 +48,8 @@ class CsvOutput:
         path = self.path or Path()
         return path.with_name(f".{path.name}.{os.getpid()}.part")
 
-    def take(self, chunk: Chunk) -> None:
-        """Take rows.
+    def take(self, chunk: Chunk, text: bytes | None = None) -> None:
+        """Take rows, and what `csv_text.lines` gives of them where it is known.
 
         Raises:
             OSError: there is no room.
@@ -64,7 +64,7 @@ class CsvOutput:
                 self._late = Spool(self.path.parent if self.path else None)
             self._late.add(chunk)
             return
-        self._fresh.write(csv_text.lines(chunk, self._long))
+        self._fresh.write(csv_text.lines(chunk, self._long) if text is None else text)
         self.last_ns = int(chunk.time_ns[-1])
 
     def finish(self) -> None:

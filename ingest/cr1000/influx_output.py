@@ -51,13 +51,13 @@ class InfluxOutput:
         self._size = 0
         self.points = self.refused = 0
 
-    def take(self, chunk: Chunk) -> None:
-        """Take rows.
+    def take(self, chunk: Chunk, text: bytes | None = None) -> None:
+        """Take rows, and what `influx_text.lines` gives of them where it is known.
 
         Raises:
             NotWritten: the server was away for too long.
         """
-        lines = influx_text.lines(chunk, self._start)
+        lines = influx_text.lines(chunk, self._start) if text is None else text
         most = self._sink.most_bytes
         while lines:
             cut = len(lines) if len(lines) <= most else lines.rfind(b"\n", 0, most) + 1 or len(lines)

@@ -15,9 +15,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ingest.cr1000.blocks import Block
+from ingest.cr1000.columns import NO_TEXTS, Chunk, Texts
 from ingest.cr1000.configuration import Configuration
 from ingest.cr1000.overlay import Column, Overlay
-from ingest.cr1000.plan import Start, look
+from ingest.cr1000.plan import Start, Wanted, look
 from ingest.cr1000.resume import mark, resume
 from ingest.cr1000.tables import Reader, Unreadable, read
 from ingest.cr1000.tally import Tally
@@ -27,8 +28,8 @@ class Lost(Exception):
     """A process or a cluster that did a part of the work is gone; the text says which."""
 
 
-Rows = tuple[np.ndarray, Sequence[Column]]
-"""Stamps int64[n], ns, and a column for each parameter."""
+Rows = tuple[np.ndarray, Sequence[Column], Texts]
+"""Stamps int64[n], ns, a column for each parameter, and what is formatted of them already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,13 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file to be read from a place on, and calibrated."""
+    """One file to be read from a place on, calibrated, and formatted as is wanted by whoever formats ahead."""
 
     path: Path
     configuration: Configuration
     reading: Reading
     start: Start = field(default_factory=Start)
+    wanted: Wanted | None = None
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ def calibrated(job: Job, outcome: Outcome, tell: Callable[[int], None] = lambda 
     """Give the calibrated rows of a file; see `blocks`."""
     overlay = Overlay(job.configuration, outcome.tally, job.reading.missing)
     for block in blocks(job, outcome, tell):
-        yield block.time_ns - job.reading.shift_ns, overlay.columns(block)
+        yield block.time_ns - job.reading.shift_ns, overlay.columns(block), NO_TEXTS
 
 
 Result = tuple[Iterator[Rows], Outcome]
@@ -240,8 +242,9 @@ def _ahead(tasks: Iterator[tuple[Any, Any]], most: int) -> Iterator[tuple[Any, A
 
 def _into(job: Job, file: BinaryIO) -> Outcome:
     outcome = Outcome()
-    for rows in calibrated(job, outcome):
-        pickle.dump(rows, file, pickle.HIGHEST_PROTOCOL)
+    for times_ns, columns, _ in calibrated(job, outcome):
+        texts = job.wanted.texts(Chunk(times_ns, columns)) if job.wanted else NO_TEXTS
+        pickle.dump((times_ns, columns, texts), file, pickle.HIGHEST_PROTOCOL)
     return outcome
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ingest.cr1000 import csv_text, influx_text
+from ingest.cr1000.columns import NO_TEXTS, Chunk, Texts
 from ingest.cr1000.resume import resume
 from ingest.cr1000.tables import Reader
 from iocs.archive_tables import InfluxTable
@@ -39,6 +41,14 @@ class Wanted:
     from_ns: int | None = None
     to_ns: int | None = None
     settings: str = ""
+
+    def texts(self, chunk: Chunk) -> Texts:
+        """Format rows for the outputs that take them as they are."""
+        if self.average_ns:
+            return NO_TEXTS
+        csv = csv_text.lines(chunk, self.long) if self.csv or self.stdout else None
+        influx = influx_text.lines(chunk, influx_text.start_of(self.station)) if self.influx else None
+        return Texts(csv, influx)
 
     @property
     def key(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ingest.cr1000.average import Average
-from ingest.cr1000.columns import Chunk, Column
+from ingest.cr1000.columns import NO_TEXTS, Chunk, Column, Texts
 from ingest.cr1000.csv_output import CsvOutput
 from ingest.cr1000.influx_output import EVER, NEVER, InfluxOutput
 from ingest.cr1000.plan import Start, Wanted, look, look_if_there, name_of, starts
@@ -113,8 +113,8 @@ class Publication:
         if self._state:
             self._state.save({"complete": False, "key": self._wanted.key})
 
-    def take(self, time_ns: np.ndarray, columns: Sequence[Column]) -> None:
-        """Take rows of a block, in order of time.
+    def take(self, time_ns: np.ndarray, columns: Sequence[Column], ready: Texts = NO_TEXTS) -> None:
+        """Take rows of a block, in order of time, and the texts of them that are known.
 
         Raises:
             OSError: there is no room.
@@ -124,7 +124,7 @@ class Publication:
         first = 0 if wanted.from_ns is None else int(np.searchsorted(time_ns, wanted.from_ns))
         last = len(time_ns) if wanted.to_ns is None else int(np.searchsorted(time_ns, wanted.to_ns))
         if (first, last) != (0, len(time_ns)):
-            chunk = chunk.take(slice(first, max(first, last)))
+            chunk, ready = chunk.take(slice(first, max(first, last))), NO_TEXTS
         self._result.rows += len(chunk)
         for column in chunk.columns:
             texts = isinstance(column.values, list)
@@ -136,13 +136,13 @@ class Publication:
         if self._spool is not None:
             self._spool.add(chunk)
         else:
-            self._write(chunk)
+            self._write(chunk, ready)
 
-    def _write(self, chunk: Chunk) -> None:
+    def _write(self, chunk: Chunk, ready: Texts = NO_TEXTS) -> None:
         if self._csv:
-            self._csv.take(chunk)
+            self._csv.take(chunk, ready.csv)
         if self._influx:
-            self._influx.take(chunk)
+            self._influx.take(chunk, ready.influx)
         if len(chunk):
             first, last = int(chunk.time_ns[0]), int(chunk.time_ns[-1])
             self._first = first if self._first is None else min(self._first, first)

@@ -61,16 +61,16 @@ class StationRun:
         self.open_files = len(todo)
         if not todo:
             self._finish()
-        return [Job(path, self.configuration, self.reading, starts[path]) for path in todo]
+        return [Job(path, self.configuration, self.reading, starts[path], self.wanted) for path in todo]
 
     def take(self, path: Path, result: Result) -> None:
         """Publish the rows of a file, and put everything in its place behind the last one."""
         rows, outcome = result
         self.outcomes[path] = outcome
         try:
-            for times_ns, columns in rows:
+            for times_ns, columns, texts in rows:
                 if self.publication is not None:
-                    self.publication.take(times_ns, columns)
+                    self.publication.take(times_ns, columns, texts)
         except FAILURES as error:
             self._failed(error)
         if outcome.error:

@@ -59,7 +59,7 @@ class Station(Device):
             told = {"link": address, "files": [], "user": "", "password_env": "", "keep": None, "utc_offset": 0.0}
             with replayed.open(encoding="utf-8-sig", errors="replace") as file:
                 table = file.readline().rstrip().rpartition(",")[2].strip('"')
-            yield settings.model_copy(update=told | {"table": table, "period": 1.0, "timeout": 2.0})
+            yield settings.model_copy(update=told | {"table": table, "period": 1.0, "timeout": 3.0})
 
     @staticmethod
     async def check(settings: StationSettings) -> tuple[list[Finding], list[list[Any]] | None]:

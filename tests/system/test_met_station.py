@@ -159,5 +159,5 @@ def test_a_station_served_and_followed_from_the_command_line(lab, monkeypatch):
     append(lab, row(now, "8"))
     assert lab.wait("MET:T1", 3)["timestamp"] == now
     wait_for(lambda: len(out.read_text().splitlines()) == 3, "row in the output")
-    assert out.read_text().splitlines()[-1].split(",")[2:] == ["3", "355"]
+    assert out.read_text().splitlines()[-1].split(",")[1:] == ["3", "355", "7"]
     assert ingest.stop(signal.SIGINT) == 0
