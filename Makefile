@@ -65,6 +65,7 @@ pictures: .venv/.tools
 soak: .venv/.tools
 	$(BIN)/python -m tests.soak.pmu_stream --minutes $(MINUTES)
 	$(BIN)/python -m tests.soak.pmu_stream --minutes $(MINUTES) --udp
+	$(BIN)/python -m tests.soak.scope_runs --minutes $(MINUTES)
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

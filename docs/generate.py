@@ -19,7 +19,8 @@ from iocs.hv.shape import BoardShape, Range, to_plain
 from iocs.pmu import PMU, PmuSettings
 from iocs.pmu.device import shape_of
 from iocs.pmu.signals import INSTALLATION
-from iocs.scope import Oscilloscope, ScopeSettings
+from iocs.scope import Oscilloscope
+from iocs.scope_settings import ScopeSettings
 from iocs.signals import Kind, Signal
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -207,16 +208,23 @@ SCOPE_MEANINGS = (
     "All values of one event have one time stamp, of this computer's clock, and one number, `EVENT`. `TRIGGERED` is "
     "the scope's own time. Channels that are not shown (`ON`) are not read.",
     "While the scope runs free it may trigger again between the reading of two channels: such an event is left out "
-    "and counted in `LOST`. With `TRMD` SINGLE, and in a run, it cannot happen.",
+    "and counted in `LOST`: where that grows and nothing is shown, the scope triggers faster than all its channels are "
+    "read; put fewer of them `ON`, or `TRMD` SINGLE and `ARM`. With SINGLE, and in a run, it cannot happen.",
     "`WF` and `TIME` are thinned to the lowest and highest value of each stretch; the segments of a sequence follow "
     "each other in `TIME`. `WF:GET` has all points of the next event served in `WF:FULL`.",
+    "`TROUBLE` and `OVERLOAD` are MAJOR alarms, at least for as long as it takes to read all settings again.",
     "`MEAN` and its like are measured by the scope (PAVA), INVALID where it finds no value.",
     "A run arms the scope for one event at a time, and again when that is on disk, so a slow disk costs time and no "
-    "data. `RUN:STATE` is Held while the disk refuses, and goes on by itself. Settings cannot be put while a run "
-    "takes events; `RUN:PAUSE` lets them. A scope that was off comes back into the run, unless its settings have "
-    "changed: then the run ends, Failed, because nothing is ever set unasked.",
+    "data. `RUN:STATE` is Held while the disk refuses, or takes more than 1 s over an event, and goes on by itself; "
+    "`RUN:ERROR` says why, and all else goes on meanwhile. A pause stays one whatever the disk does. Settings cannot "
+    "be put while a run takes events, and `CMD` takes only questions; `RUN:PAUSE` lets them. What changes all the "
+    "same, at the front panel or in a pause, is noted in the run's JSON; STOP at the front panel pauses the run. A "
+    "scope that was off comes back into the run, unless its settings have changed: then the run ends, Failed, because "
+    "nothing is ever set unasked. The time in a pause counts for `RUN:SECONDS`.",
     "`RUN:DIR` is a folder within `runs` of the site file. Files are `C2-NAME-0007-00001.trc` (run 7, event 1), or "
-    "`NAME-0007.npz`; `NAME-0007.json` has the settings and the PVs of `run_pvs` at start and end.",
+    "`NAME-0007.npz`; `NAME-0007.json` has the settings and the PVs of `run_pvs` at start and end, how many events "
+    "were left out because they were not whole, and what happened meanwhile. A run has 99,999 events at most.",
+    "`AUTOSTORE` puts the mode alone: which trace the scope keeps, as what and where, stays (`CMD STST`).",
     "Waveforms are not archived; the scope's measurements, read-backs and the state of runs are.",
 )
 

@@ -188,9 +188,10 @@ def test_what_is_latched_stays_when_a_board_is_added_and_taken_away(lab):
     lab.put("B1:CH1:VSOFTMAX", 88)
     assert ioc.stop() == 0
     lab.site(LATCHED.format(prefix=lab.prefix, place="", channel="0"))
-    lab.ioc()
+    ioc = lab.ioc()
     lab.online()
     assert lab.hv("CH1:VSOFTMAX") == 99 and lab.hv("ILK1:STATE") == 4
+    assert "the site file has no board 1 any more" in ioc.log()
     lab.refused("CH0:ON", 1, "the interlock own has tripped")
     lab.put("CH1:VSOFTMAX", 98)
     kept = json.loads((lab.directory / "state" / "HV.json").read_text())["data"]["memory"]["channels"]

@@ -9,6 +9,7 @@ import pytest
 from iocs.hv.ramp_signals import State
 from iocs.hv.ramps import PATIENCE
 from tests.hv_lab import HvLab
+from tests.libca import Libca
 from tests.processes import wait_for
 
 IDLE, RAMPING, DONE, ABORTED, FAILED = State
@@ -40,8 +41,8 @@ channels = {channels}
 class RampLab(HvLab):
     """A supply whose channels 0, 1 and 2 are neighbours."""
 
-    def start(self, more: str = "", speed: float = 1.0):
-        self.site(GROUP + more)
+    def start(self, more: str = "", speed: float = 1.0, keys: str = ""):
+        self.site(keys + GROUP + more)
         self.supply("--speed", speed)
         for number in range(4):  # rates of the unit: not the same ones
             self.say(channel={"number": number, "rup": 60.0 + 40 * number, "rdw": 100.0 - 20 * number})
@@ -143,6 +144,27 @@ def test_what_has_changed_since_the_preview_is_not_done(lab):
     lab.refused("RAMP1:GO", 1, "the channels have changed since RAMP1:PREVIEW was made")
     lab.put("RAMP1:GO", 1)
     lab.state(RAMPING)
+
+
+def test_two_that_confirm_at_once_start_one_ramp_and_what_was_shown_is_what_is_done(lab):
+    lab.start(keys="lost_after = 20\n")
+    lab.put("RAMP1:PRESET", 2)
+    go, preset = (f"{lab.prefix}HV:RAMP1:{name}" for name in ("GO", "PRESET"))
+    with Libca(lab.environment) as other:
+        other.read(go), other.read(preset), lab.read("HV:RAMP1:GO")  # both are connected
+        lab.say(slow=0.25)
+        lab.libca.begin(go, 1)
+        other.begin(go, 1)
+        lab.see("LASTREJECT.VAL$", lambda reading: "RAMP1:GO = 1: it is ramping" in reading["text"])
+        lab.say(slow=0.0)
+        lab.state(DONE)
+        assert [text.split(",")[0] for text in lab.requests() if "PAR:ON" in text] == ["CH:0", "CH:1", "CH:2"]
+        lab.put("RAMP1:PRESET", 3)
+        lab.say(slow=0.25)
+        other.begin(preset, 1)
+        lab.libca.begin(go, 1)
+        lab.see("LASTREJECT.VAL$", lambda reading: "another preset was put" in reading["text"])
+    assert not [text for text in lab.requests() if "PAR:OFF" in text] and lab.hv("RAMP1:STATE") == DONE
 
 
 def test_an_abort_sends_nothing_more_and_leaves_them_together(lab):
@@ -254,30 +276,22 @@ def test_an_interlock_lowers_a_group_together(lab):
     wait_for(lambda: volts(lab) == [50, 40, 30], "nothing raised")
 
 
-def test_two_interlocks_that_trip_together_lower_a_group_and_neither_breaks_the_other_off(lab):
+def test_what_two_interlocks_lower_together_neither_breaks_off_nobody_aborts_and_readonly_holds_as_it_is(lab):
     lab.start(own(lab) + own(lab, "other", "[1, 2]"))
     lab.live()
     lab.see("ILK2:STATE", 1)
     lab.put("CH3:VSET", 11)
+    lab.state(RAMPING)
+    lab.told("RAMP1:ABORT", 1, "interlock o")
+    lab.put("READONLY", 1)
+    for number in (1, 2):
+        lab.see(f"ILK{number}:CAUSE.VAL$", lambda reading: "READONLY is set" in reading["text"])
+        assert lab.hv(f"ILK{number}:STATE") == 3
+    lab.put("READONLY", 0)
     lab.see("ILK1:STATE", 4)
     lab.see("ILK2:STATE", 4)
     assert [lab.hv(f"CH{n}:VSET_RBV") for n in range(3)] == [50, 40, 30]
     assert lab.apart() <= APART and not [text for text in lab.requests() if "PAR:OFF" in text]
-
-
-def test_what_an_interlock_lowers_nobody_aborts_and_readonly_holds_as_it_is(lab):
-    lab.start(own(lab))
-    lab.live()
-    lab.put("CH3:VSET", 11)
-    lab.state(RAMPING)
-    lab.told("RAMP1:ABORT", 1, "interlock own: ")
-    lab.put("READONLY", 1)
-    lab.see("ILK1:CAUSE.VAL$", lambda reading: "READONLY is set" in reading["text"])
-    assert lab.hv("ILK1:STATE") == 3 and not [text for text in lab.requests() if "PAR:OFF" in text]
-    assert lab.apart() <= APART
-    lab.put("READONLY", 0)
-    lab.see("ILK1:STATE", 4)
-    assert [lab.hv(f"CH{n}:VSET_RBV") for n in range(3)] == [50, 40, 30]
 
 
 def test_one_of_a_group_that_cannot_be_lowered_alone_is_switched_off_at_once(lab):
