@@ -1,8 +1,6 @@
 """The README's terminal sessions, run as they stand in a fresh copy of the tree; `...` stands for anything."""
 
-import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -12,35 +10,10 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.console import matches, run, sessions
 from tests.processes import DEADLINE, ca_environment, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def sessions(page: Path) -> list[list[tuple[str, list[str]]]]:
-    """Give the page's console blocks, each a list of (command, lines of output)."""
-    blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
-    result = []
-    for block in blocks:
-        steps: list[tuple[str, list[str]]] = []
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                steps.append((line[2:], []))
-            else:
-                steps[-1][1].append(line)
-        result.append(steps)
-    return result
-
-
-def matches(output: str, expected: list[str]) -> bool:
-    """Whether the output is as expected; a line `...` stands for any lines, `...` in a line for any text."""
-    pattern = ""
-    for line in expected:
-        if line == "...":
-            pattern += r"(?:.*\n)*?"
-        else:
-            pattern += r"[^\n]*".join(re.escape(part) for part in line.split("...")) + r" *\n"
-    return re.fullmatch(pattern + r"(?:.*\n)*?" * (expected[-1:] == ["..."]), output) is not None
 
 
 @pytest.fixture
@@ -58,22 +31,6 @@ def clone(tmp_path):
     (tmp_path / "countinghouse" / ".venv").symlink_to(ROOT / ".venv")
     os.utime(tmp_path / "countinghouse" / "pyproject.toml", (0, 0))  # older than the stamp in .venv: nothing to install
     return tmp_path / "countinghouse"
-
-
-def run(command: str, clone: Path, environment: dict[str, str]) -> str:
-    """Give what a command prints. Its process group ends with it: caproto's tools leave a repeater behind."""
-    output = clone / "command.log"
-    with output.open("w") as file:
-        shell = subprocess.Popen(
-            ["bash", "-c", command], cwd=clone, env=environment, stdout=file, stderr=file, start_new_session=True
-        )
-        try:
-            shell.wait(60)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(shell.pid, signal.SIGKILL)
-            shell.wait()
-    return output.read_text()
 
 
 def test_the_first_minute(clone):
