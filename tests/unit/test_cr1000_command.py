@@ -53,6 +53,16 @@ def test_from_to_and_a_stamp_at_the_start_of_the_interval(ingest):
     assert out[1] == "2016-09-01T01:30:00Z,1,0"
 
 
+def test_the_time_zone_of_the_host_does_not_matter(ingest, monkeypatch):
+    try:
+        monkeypatch.setenv("TZ", "America/New_York")
+        time.tzset()
+        assert ingest(FILES, "--from", "2016-09-01")[1][1] == "2016-09-01T00:00:00Z,1,0"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_means_and_numbers_that_mean_missing(ingest):
     _, out, _ = ingest(FILES, "--average", "2min", "--missing", "P=20", "--missing", "T=")
     assert out[0].startswith("time,T1 [degC],T1_count,T1_coverage,T1_sd [degC],P [hPa],P_count")
