@@ -45,7 +45,7 @@ def _options(width: int, types: dict[int, Any]) -> tuple[pc.ReadOptions, pc.Conv
     converting = pc.ConvertOptions(
         column_types={str(column): kind for column, kind in types.items()},
         include_columns=[str(column) for column in types],
-        null_values=list(missing.WORDS),
+        null_values=list(missing.UNPARSED),
     )
     return reading, converting
 
@@ -115,7 +115,7 @@ class ArrowCells:
         found = self._column(column, _NUMBER)
         if found is None:
             raise Irregular("a cell is no number")
-        return _array(found.fill_null(np.nan), np.float64), 0
+        return _array(found.fill_null(np.nan) if found.null_count else found, np.float64), 0
 
     def coded(self, column: int) -> tuple[np.ndarray, list[str]]:
         """Read a column of texts: int[n], numbers of the texts; the different texts.

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 CODES = (7999.0, -7999.0, 6999.0, -6999.0, -99999.0, -2147483648.0)
-WORDS = ("", "NAN", "NaN", "nan", "-NAN", "NA", "INF", "+INF", "-INF", "inf", "-inf")
-_WORDS = {word.upper() for word in WORDS} | {"N/A", "NULL", "INFINITY", "-INFINITY"}
+UNPARSED = ("", "NA")
+"""Words for a missing value that are not read as NaN or infinity."""
+
+_WORDS = {*UNPARSED, "NAN", "-NAN", "INF", "+INF", "-INF", "N/A", "NULL", "INFINITY", "-INFINITY"}
 
 
 def number(text: str) -> tuple[float, bool]:

@@ -162,6 +162,9 @@ class Overlay:
             yield find(line.serial), rows
             return
         which, texts = block.coded(line.serial_field)
+        if len(texts) == 1:
+            yield find(texts[0]), rows
+            return
         which = which[rows]
         found = np.flatnonzero(np.bincount(which, minlength=len(texts))).tolist() if len(which) else []
         if len(found) == 1:

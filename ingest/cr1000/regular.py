@@ -1,5 +1,6 @@
 """A block of lines read strictly, by pyarrow where it is installed, else by numpy."""
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -92,10 +93,20 @@ class RegularCells:
         return self._block[starts[row] : starts[row + 1]]
 
 
-def plan_for(layout: Layout, engine: Engine) -> Any:
-    """Give a plan for the blocks of a header; None where numpy reads them."""
+def plan_for(layout: Layout, names: tuple[str, ...], engine: Engine) -> Any:
+    """Give the plan for the blocks of a header, the same one for all files that have it; None where numpy reads them.
+
+    Raises:
+        LookupError: pyarrow is asked for, and not installed.
+    """
     if engine != "pyarrow":
         return None
     if arrow_cells is None:
         raise LookupError("pyarrow is not installed: pip install 'countinghouse[cr1000]', or leave the engine to numpy")
+    return _plan(layout, names)
+
+
+@lru_cache(64)
+def _plan(layout: Layout, _: tuple[str, ...]) -> Any:
+    assert arrow_cells is not None  # noqa: S101
     return arrow_cells.Plan(layout)

@@ -205,7 +205,7 @@ class Reader:
     def take_layout(self, layout: Layout) -> None:
         """Take note of where rows have their time."""
         self.layout = layout
-        self._plan = plan_for(layout, self._engine)
+        self._plan = plan_for(layout, self.header.names, self._engine)
 
     def note(self, text: str, reason: str) -> None:
         """Count something, and keep its text for people."""

@@ -2,8 +2,8 @@
 
 `python -m tests.benchmarks.cr1000 [MEGABYTES] [ROUNDS]`. Rows a second with ten calibrations (polynomials of degree 2,
 by serial numbers in the rows, in two pieces of time), with pyarrow and without, to CSV and to InfluxDB's text. Each way
-runs in a process of its own, one after the other and in turn; the best of the rounds counts. Libraries are loaded
-before the time is taken. Memory is the peak of the process.
+runs in a process of its own, one after the other and in turn; the best of the rounds counts. Time is that of the
+processor, each way uses one; libraries are loaded before. Memory is the peak of the process.
 """
 
 import csv
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 
@@ -145,9 +145,9 @@ def alone(name: str, path: Path, folder: Path) -> None:
     way = next(way for way in WAYS if way.__name__ == name)
     for module in {by_rows: (), pandas: ("pandas",)}.get(way, ("ingest.cr1000.overlay", "ingest.cr1000.publish")):
         import_module(module)
-    begun = perf_counter()
+    begun = process_time()
     rows = way(path, folder)
-    seconds = perf_counter() - begun
+    seconds = process_time() - begun
     peak = next(line for line in io.StringIO(Path("/proc/self/status").read_text()) if line.startswith("VmHWM"))
     print(json.dumps({"rows": rows, "seconds": seconds, "peak": int(peak.split()[1]) / 1024}))
 

@@ -407,12 +407,15 @@ def test_packed_files(tmp_path: Path, engine):
 
 def test_only_what_was_asked_for_is_converted():
     pytest.importorskip("pyarrow", reason="pyarrow is absent; pip install pyarrow")
+    names = ("TIMESTAMP", "RECORD", "A", "B", "of this test alone")
     reader = Reader("file", engine="pyarrow")
-    (first,) = reader.feed((head() + row(1, 1)).encode())
+    (first,) = reader.feed((head(names) + row(1, 1)).encode())
     assert set(reader._plan.types) == {0, 1}
     first.number(3)
     (second,) = reader.feed(row(2, 2).encode())
     assert set(second._cells._cells._columns) == {0, 1, 2} and second.number(3).tolist() == [1.5]
+    (next_file,) = Reader("file", engine="pyarrow").feed((head(names) + row(1, 1)).encode())
+    assert set(next_file._cells._cells._columns) == {0, 1, 2}
 
 
 class Growing:
