@@ -1,6 +1,8 @@
 import gzip
 import json
+import os
 import re
+import signal
 import time
 from concurrent.futures import ProcessPoolExecutor
 
@@ -8,6 +10,7 @@ import pytest
 
 from ingest.cr1000 import jobs
 from ingest.cr1000.__main__ import main
+from ingest.cr1000.publish import Publication
 from tests.cr1000 import write
 from tests.processes import DEADLINE
 
@@ -302,4 +305,18 @@ def test_a_process_that_is_killed_is_told_and_nothing_is_put_in_its_place(ingest
     monkeypatch.setattr(ProcessPoolExecutor, "submit", killed)
     status, _, err = ingest(FILES, "--csv", tmp_path / "o.csv", "--workers", 2)
     assert status == 1 and "was killed" in err and "nothing was published" in err
+    assert (tmp_path / "o.csv").read_text() == "old\n" and not list(tmp_path.glob(".o.csv*part"))
+
+
+def test_a_run_that_is_stopped_leaves_all_as_it_was(ingest, tmp_path, monkeypatch):
+    (tmp_path / "o.csv").write_text("old\n")
+
+    def stopped(publication, *rows):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(DEADLINE)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Publication, "take", stopped)
+    status, _, err = ingest(FILES, "--csv", tmp_path / "o.csv")
+    assert status == 1 and "stopped" in err and signal.getsignal(signal.SIGTERM) is before
     assert (tmp_path / "o.csv").read_text() == "old\n" and not list(tmp_path.glob(".o.csv*part"))
