@@ -1,4 +1,4 @@
-"""From the command line into a real InfluxDB: a swapped sensor is one series, a new configuration leaves no old point."""
+"""From the command line into a real InfluxDB: a swapped sensor is one series, what is gone is removed."""
 
 from ingest.cr1000.__main__ import main
 from tests.cr1000 import write
