@@ -13,7 +13,7 @@ venv: .venv/.installed
 .venv/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable '.[pcap,scope]'
+	$(BIN)/pip install --quiet --editable '.[pcap,scope,watch,web]'
 	@touch $@
 
 .venv/.tools: .venv/.installed

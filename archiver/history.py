@@ -58,7 +58,7 @@ class History:
         site = site if isinstance(site, Site) else load(site)
         if influx and site.archive.influx is None:
             raise LookupError(f"{site.path}: there is no [archive.influx] to read from")
-        return cls(site.archive.csv, site.archive.influx if influx else None, _catalogues(site), site.prefix)
+        return cls(site.archive.csv, site.archive.influx if influx else None, kept_catalogues(site), site.prefix)
 
     @classmethod
     def of_folder(cls, folder: Path | str) -> "History":
@@ -124,7 +124,8 @@ class History:
         return csv_history.column(rules.directory, prefixes_of(stream, rules), name, start_ns, end_ns)
 
 
-def _catalogues(site: Site) -> dict[str, Catalogue]:
+def kept_catalogues(site: Site) -> dict[str, Catalogue]:
+    """Give what the devices told the archiver last, by their name."""
     try:
         kept = peek(site.state_dir, "archiver").get("catalogues", {})
     except StateError:

@@ -1,4 +1,4 @@
-"""`python -m iocs run | check | list | schema`: serve a site's devices, check its file, list its PVs."""
+"""`python -m iocs run | check | list | screens | schema`: serve a site's devices, check its file, list and draw PVs."""
 
 import argparse
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from iocs import config, log, old_pmu_config, supervise
+from iocs import config, log, old_pmu_config, screens, supervise
 from iocs.ca import statistics
 from iocs.device import all_signals, idle_names
 from iocs.online import check_online
@@ -24,6 +24,8 @@ EXAMPLES = """examples:
   python -m iocs check site.toml                     every mistake in the site file at once
   python -m iocs check site.toml --online            and whether each box is as the file says; nothing is written
   python -m iocs list site.toml --csv                all PVs with unit and description
+  python -m iocs list site.toml --watch              a live table; --watch 'HV:CH0:*' for what you name, Ctrl-C ends it
+  python -m iocs screens site.toml -o screens        screens for Phoebus; open screens/main.bob
 """
 
 
@@ -36,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"countinghouse {version('countinghouse')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="serve the site's devices until SIGINT or SIGTERM")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = subparsers.add_parser("run", help="serve the site's devices until SIGINT or SIGTERM")
     run.add_argument("site", type=Path, metavar="SITE", help="the site file")
     run.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run these devices alone")
     run.add_argument(
@@ -51,17 +53,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="TCP port to serve on and no other, for whoever believes this server alone",
     )
     log.add_options(run)
-    check = commands.add_parser("check", help="check a site file; touches no hardware unless told to")
+    check = subparsers.add_parser("check", help="check a site file; touches no hardware unless told to")
     check.add_argument("site", type=Path, metavar="SITE", help="the site file, or the old PMU2CSV_config.txt")
     check.add_argument("--online", action="store_true", help="also ask each box whether it is as the file says")
-    listing = commands.add_parser("list", help="list the PVs that a site file makes")
+    listing = subparsers.add_parser("list", help="list the PVs that a site file makes")
     listing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     listing.add_argument("--csv", action="store_true", help="as CSV")
     listing.add_argument("--sim", action="store_true", help="with what the simulated boxes told last")
-    commands.add_parser("schema", help="print the JSON schema of the site file, for editors")
+    listing.add_argument(
+        "--watch",
+        nargs="*",
+        metavar="NAME",
+        help="a live table of what each device is about, or of these names (HV:CH0:*), and of all that is in alarm",
+    )
+    drawing = subparsers.add_parser("screens", help="write screens for Phoebus: all devices, each device, its channels")
+    drawing.add_argument("site", type=Path, metavar="SITE", help="the site file")
+    drawing.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write *.bob into")
+    drawing.add_argument("--sim", action="store_true", help="with what the simulated boxes told last")
+    subparsers.add_parser("schema", help="print the JSON schema of the site file, for editors")
     options = parser.parse_args(arguments)
     try:
-        code = {"run": _run, "check": _check, "list": _list, "schema": _schema}[options.command](options)
+        code = {"run": _run, "check": _check, "list": _list, "screens": _screens, "schema": _schema}[options.command](
+            options
+        )
         sys.stdout.flush()
         return code
     except (config.ConfigError, supervise.StartError, StateError) as error:
@@ -130,6 +144,8 @@ def _list(options: argparse.Namespace) -> int:
     site = config.load(options.site, kinds=True)
     if options.sim:
         site = site.for_simulation()
+    if options.watch is not None:
+        return _watch(site, options.watch)
     rows = [row for catalogue in _signals(site) for row in _rows(catalogue)]
     rows += [_row(statistics.prefix(site.prefix), signal) for signal in statistics.SIGNALS]
     if options.csv:
@@ -141,6 +157,45 @@ def _list(options: argparse.Namespace) -> int:
     for row in rows:
         cells = [text.ljust(width) for text, width in zip(row, widths, strict=False) if width]
         print("  ".join([*cells, row[-1]]).rstrip())
+    return 0
+
+
+def _watch(site: config.Site, names: Sequence[str]) -> int:
+    try:
+        from rich.console import Console
+
+        from iocs import watching
+    except ImportError as error:
+        print(f"--watch needs {error.name}: pip install 'countinghouse[watch]'", file=sys.stderr)
+        return 2
+    if not sys.stdout.isatty():
+        print("--watch needs a terminal; for a file: camonitor NAME, or python -m archiver run SITE", file=sys.stderr)
+        return 2
+    prefixes = [f"{site.prefix}{device.name}:" for device in site.devices]
+    asyncio.run(watching.watch(prefixes, names, Console()))
+    return 0
+
+
+def _screens(options: argparse.Namespace) -> int:
+    site = config.load(options.site, kinds=True)
+    if options.sim:
+        site = site.for_simulation()
+    catalogues = _signals(site)
+    files = screens.screens(site.name, catalogues)
+    try:
+        screens.write(files, options.output)
+    except OSError as error:
+        print(f"the screens cannot be written: {error}; choose another folder with -o", file=sys.stderr)
+        return 1
+    for catalogue in catalogues:
+        if not catalogue.version:
+            print(
+                f"note: {catalogue.device} has never been connected here, so that its channels are not known: run "
+                f"python -m iocs run {options.site}, then this again",
+                file=sys.stderr,
+            )
+    main = options.output / screens.MAIN
+    print(f"{len(files)} screens in {options.output}; open {main} in Phoebus, other prefixes with ...?P=NAME%3A")
     return 0
 
 

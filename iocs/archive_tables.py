@@ -198,12 +198,15 @@ class ArchiveTable(Table):
 
 
 class ServeTable(Table):
-    """`[serve]`: what was recorded, over HTTP."""
+    """`[serve]`: the page, and what was recorded, over HTTP."""
 
     address: str = Field(
         "127.0.0.1", description="Address to listen on; default: this host alone. Nobody is asked who he is."
     )
     port: int = Field(8090, ge=0, le=65535, description="TCP port; 0: any that is free.")
+    hosts: list[str] = Field(
+        [], description="Names under which this server is reached, besides its addresses, localhost and its own name."
+    )
     most_days: float = Field(3700.0, gt=0, description="Longest time that may be asked for at once.")
     most_samples: int = Field(
         100_000, ge=1, description="Most samples of an answer; where there are more, bins are given."

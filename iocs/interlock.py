@@ -11,7 +11,7 @@
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -51,7 +51,7 @@ class Condition:
 
     Attributes:
         low, high: a number below `low` or above `high` is bad; None for no bound.
-        values: where there are any, only these are good: numbers (of an enum its state) or texts.
+        values: where there are any, only these are good: numbers, texts, of an enum numbers or names of its states.
         hysteresis: by how much a number must be inside the bounds to be good again.
     """
 
@@ -60,15 +60,29 @@ class Condition:
     values: tuple[float | str, ...] = ()
     hysteresis: float = 0.0
 
-    def fault(self, value: Any, was_bad: bool) -> str:
-        """Say what is bad about a value, nothing if it is good. `was_bad`: whether the last one was."""
+    @property
+    def names_states(self) -> bool:
+        """Whether a text is good, which may be the name of a state."""
+        return any(isinstance(value, str) for value in self.values)
+
+    def fault(self, value: Any, was_bad: bool, states: Sequence[str] = ()) -> str:
+        """Say what is bad about a value, nothing if it is good.
+
+        Args:
+            value: of the source.
+            was_bad: whether the last one was.
+            states: the names of an enum's states.
+        """
         if not isinstance(value, int | float | str):
             return "is not a single value"
-        if self.values and value not in self.values:
-            return f"is {value!r}, not {' or '.join(map(repr, self.values))}"
+        named = states[value] if isinstance(value, int) and 0 <= value < len(states) else value
+        if self.values and value not in self.values and named not in self.values:
+            unknown = states and any(isinstance(each, str) and each not in states for each in self.values)
+            known = f"; its states are {', '.join(states)}" if unknown else ""
+            return f"is {named!r}, not {' or '.join(map(repr, self.values))}{known}"
         if self.low is None and self.high is None:
             return ""
-        if isinstance(value, str) or math.isnan(value):
+        if isinstance(value, str) or not math.isfinite(value):
             return f"is {value!r}, which is not a number"
         if self.low is not None and value < self.low:
             return f"is {value:.6g}, below {self.low:g}"
@@ -93,10 +107,14 @@ class Source:
         heartbeat: the PV that must change; empty = its own updates.
         max_age: s.
         simulated: whether values from simulators are believed.
+
+    Attributes:
+        states: names of its states, if it is an enum; they are told beside the values.
     """
 
     def __init__(self, name: str, heartbeat: str, max_age: float, simulated: bool) -> None:
         self.name, self.heartbeat, self.max_age = name, heartbeat, max_age
+        self.states: tuple[str, ...] = ()
         self._believes_simulated = simulated
         self._simulated = False
         self._reading: Reading | None = None  # the last one with a value
@@ -179,6 +197,7 @@ class Interlock:
         action: what to do when it trips; plain data, kept with the latch.
         delay: s that it must be bad before it trips.
         startup_grace: s after which it arms, good or not; None = only when it has been good once.
+        longest_bypass: s for which it may be bypassed.
         saved: as `plain` gave it before a restart.
         now, now_ns: of the start.
 
@@ -197,6 +216,7 @@ class Interlock:
         *,
         delay: float,
         startup_grace: float | None,
+        longest_bypass: float = LONGEST_BYPASS,
         saved: Mapping[str, Any] | None,
         now: float,
         now_ns: int,
@@ -212,7 +232,9 @@ class Interlock:
         self._bad_at: float | None = None
         saved = saved or {}
         self.latch = Latch(**saved["latch"]) if saved.get("latch") else None
-        left = min((saved.get("bypass_until_ns", 0) - now_ns) / NS, LONGEST_BYPASS)
+        # the clock may have been set meanwhile: it is never bypassed for longer than was left when it was saved
+        left = (saved.get("bypass_until_ns", 0) - now_ns) / NS
+        left = min(left, saved.get("bypass_left_s", LONGEST_BYPASS), longest_bypass)
         self._bypass_until = now + left if left > 0 else -math.inf
         self._bypass_by: str = saved.get("bypass_by", "")
         self._now, self._now_ns = now, now_ns
@@ -223,7 +245,12 @@ class Interlock:
         """Give what must outlast a restart, as JSON can hold it: the latch with its action, the bypass."""
         latch = self.latch and {name: getattr(self.latch, name) for name in ("cause", "time_ns", "action", "confirmed")}
         until = self._now_ns + round(self.bypassed * NS) if self.bypassed else 0
-        return {"latch": latch, "bypass_until_ns": until, "bypass_by": self._bypass_by}
+        return {
+            "latch": latch,
+            "bypass_until_ns": until,
+            "bypass_left_s": self.bypassed,
+            "bypass_by": self._bypass_by,
+        }
 
     @property
     def state(self) -> State:
@@ -245,6 +272,11 @@ class Interlock:
     def bypassed(self) -> float:
         """How long it is still bypassed, s; 0 if it is not."""
         return max(self._bypass_until - self._now, 0.0)
+
+    @property
+    def bypass_by(self) -> str:
+        """Who bypassed it last, empty for nobody."""
+        return self._bypass_by
 
     @property
     def cause(self) -> str:
@@ -272,7 +304,7 @@ class Interlock:
         self._now, self._now_ns = now, now_ns
         value, fault = self.source.value(now)
         if not fault:
-            fault = self._condition.fault(value, self._out_of_bounds)
+            fault = self._condition.fault(value, self._out_of_bounds, self.source.states)
             self._out_of_bounds = bool(fault)
         self.fault = f"{self.source.name} {fault}" if fault else ""
         tripped = False

@@ -8,23 +8,24 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from drivers.errors import DeviceError, DriverError, ProtocolError
 from drivers.lecroy.acquire import read_event
+from drivers.lecroy.instrument import parse_address
 from drivers.lecroy.replies import NEW
 from drivers.lecroy.scope import Scope
-from drivers.lecroy.vxi11 import parse_address
-from iocs.config import DeviceSettings, SitePath
+from iocs.config import DeviceSettings, Finding, SitePath
 from iocs.device import Device, Life, Place
-from iocs.scope_runs import Runs
+from iocs.scope_puts import DEEDS, do, put_setting
+from iocs.scope_runs import RETRY, Runs
 from iocs.scope_signals import MEASURED, TRIGGERS, signals_of, values_of
 from iocs.scope_waveforms import prepared
-from iocs.signals import Bad, Reading, Refused, Severity, Signal, Status
+from iocs.signals import TEXT_BYTES, Bad, Reading, Refused, Severity, Signal, Status
 from iocs.simulation import simulator
 
 log = logging.getLogger(__name__)
@@ -61,8 +62,10 @@ class Oscilloscope(Device):
         super().__init__(settings, place)
         self._scope: Scope | None = None
         self._busy = asyncio.Lock()  # held over an event and over a put: neither comes between the other's questions
-        self._reading = False
+        self._long = 0  # calls under way that may take long
         self._armed = False  # for the run's next event
+        self._stops = 0  # looks at which an armed scope was stopped
+        self._disk: asyncio.Task[None] | None = None  # writes an event, or ends a run
         self._pending: dict[str, memoryview] | None = None  # an event that the disk refused
         self._complaint = ""  # the last reason why an event was left out
         self._stale = True  # all is to be posted, also what has not changed
@@ -89,10 +92,22 @@ class Oscilloscope(Device):
         with simulator("drivers.lecroy.simulator", ["--port", "0"]) as address:
             yield settings.model_copy(update={"link": address})
 
+    @staticmethod
+    async def check(settings: ScopeSettings) -> tuple[list[Finding], None]:
+        """Ask what it is, and whether it has the channels."""
+        scope = Scope(settings.link, settings.channels)
+        try:
+            findings = [Finding(True, f"{settings.link} is {await scope.identify()}")]
+            if missing := await scope.missing_channels():
+                findings.append(Finding(False, f"it has no {', '.join(missing)}: channels = {settings.channels}"))
+            return findings, None
+        finally:
+            await scope.close()
+
     @property
     def lost_after(self) -> float:
-        """3 s; while a waveform comes the link itself watches over it."""
-        return self.settings.lost_after or (3600.0 if self._reading else max(3.0, 3 * self.settings.reread))
+        """3 s; while a waveform comes, or what an expert has asked for, the link itself watches over it."""
+        return self.settings.lost_after or (3600.0 if self._long else max(3.0, 3 * self.settings.reread))
 
     def lost(self, reason: str, *, life: Life = Life.LOST) -> None:
         """Lose the scope; it may come back within the same session, when it was merely silent for a while."""
@@ -114,12 +129,12 @@ class Oscilloscope(Device):
                 await self._look(scope)
                 if time.monotonic() >= due:
                     async with self._busy:
-                        await self._reread(scope)
+                        self._see_whether_stopped(scope, await self._reread(scope))
                     self._tell_counts()
                     due = time.monotonic() + self.settings.reread
                 await asyncio.sleep(self.settings.poll)
         except asyncio.CancelledError:
-            await self._runs.end("the scope was released, or the program ended")
+            await self._end_run("the scope was released, or the program ended")
             raise
         finally:
             self._scope = None
@@ -140,11 +155,15 @@ class Oscilloscope(Device):
             async with self._busy:
                 if name == "CMD":
                     return await self._expert(scope, str(value))
-                await self._set(scope, name, word)
+                if name in DEEDS:
+                    await self._do(scope, name, bool(value))
+                else:
+                    self._refuse_in_run("its settings stay")
+                    await put_setting(scope, name, word, self._words)
                 await self._reread(scope)
         except ValueError as error:
             raise Refused(str(error)) from error
-        if signal.name in ("ARM", "STOP", "FORCE", "STORE"):
+        if name in DEEDS:
             return 0
         confirmed = self._shown.get(name)
         if confirmed is None or isinstance(confirmed, Bad):
@@ -158,60 +177,20 @@ class Oscilloscope(Device):
             raise Refused("the scope does not answer")
         return self._scope
 
-    async def _set(self, scope: Scope, name: str, word: Any) -> None:
-        """Set one setting; the verbs check it and see whether the scope refuses."""
-        channel, _, leaf = name.partition(":") if name[:1] == "C" and name[1:2].isdigit() else ("", "", name)
-        if leaf in ("ARM", "STOP", "FORCE", "STORE"):
-            if word != "Do":
-                return
-            if self._runs.taking and leaf != "FORCE":
-                raise Refused("a run is under way; put RUN:STOP or RUN:PAUSE first")
-            await {"ARM": scope.arm, "STOP": scope.stop, "FORCE": scope.force, "STORE": scope.store}[leaf]()
-            self._next_event = 0.0  # somebody waits for it
-            return
+    def _refuse_in_run(self, why: str) -> None:
         if self._runs.taking:
-            raise Refused("a run is under way, its settings stay; put RUN:STOP or RUN:PAUSE first")
-        if channel:
-            verbs = {
-                "VDIV": scope.volt_div,
-                "OFST": scope.offset,
-                "CPL": scope.coupling,
-                "BWL": scope.bandwidth_limit,
-                "ATTN": scope.attenuation,
-                "TRLV": scope.trig_level,
-                "TRSL": scope.trig_slope,
-                "TRCP": scope.trig_coupling,
-                "ON": scope.display,
-            }
-            await verbs[leaf](channel, word)
+            raise Refused(f"a run is under way, {why}; put RUN:STOP or RUN:PAUSE first")
+
+    async def _do(self, scope: Scope, deed: str, wanted: bool) -> None:
+        if not wanted:
             return
-        now = self._words()
-        match leaf:
-            case "TRTYPE":
-                await scope.trig_select(word, now["TRSRC"])
-            case "TRSRC":
-                await scope.trig_select(now["TRTYPE"], word)
-            case "SEQ:ON":
-                await scope.sequence(word)
-            case "SEQ:N":
-                await scope.sequence(now["SEQ:ON"], word)
-            case "AUTOSTORE":
-                await scope.store_setup(word)
-            case "WFSU:SP" | "WFSU:NP" | "WFSU:FP" | "WFSU:SN":
-                setup = {key: now[f"WFSU:{key}"] for key in ("FP", "NP", "SP", "SN")} | {leaf[5:]: word}
-                await scope.waveform_setup(*setup.values())
-            case _:
-                plain = {
-                    "TDIV": scope.time_div,
-                    "TRDL": scope.trig_delay,
-                    "MSIZ": scope.memory_size,
-                    "TRMD": scope.trig_mode,
-                    "TRWI": scope.trig_window,
-                }
-                await plain[leaf](word)
+        if deed != "FORCE":
+            self._refuse_in_run("which arms and stops the scope itself")
+        await do(scope, deed)
+        self._next_event = 0.0  # somebody waits for it
 
     def _words(self) -> dict[str, Any]:
-        """Give the read-backs, enums as words.
+        """Give the read-backs that the scope takes only together, enums as words.
 
         Raises:
             Refused: one of them is not known.
@@ -227,11 +206,16 @@ class Oscilloscope(Device):
 
     async def _expert(self, scope: Scope, text: str) -> str:
         """Send what an expert wrote; a question's answer goes to REPLY."""
-        if "?" in text:
-            reply = await scope.ask(text)
-        else:
-            await scope.write(text)
-            reply = ""
+        if any("?" not in part for part in text.split(";")):
+            self._refuse_in_run("its settings stay")
+        reply = ""
+        async with self._taking_long(scope):
+            if "?" in text:
+                reply = await scope.ask(text)
+            else:
+                await scope.write(text)
+        if len(reply.encode()) > TEXT_BYTES:
+            raise Refused(f"the answer has {len(reply)} characters; REPLY holds {TEXT_BYTES} bytes")
         self.post(time.time_ns(), {"REPLY": reply})
         await self._reread(scope)
         return text
@@ -243,7 +227,7 @@ class Oscilloscope(Device):
                 if value:
                     shown = tuple(f"C{n}" for n in range(1, self.settings.channels + 1) if self._is_on(f"C{n}"))
                     async with self._busy:
-                        self._armed = False
+                        self._armed, self._pending = False, None
                         await runs.start(shown, await self._reread(self._connected()))
                 return 0
             case "RUN:STOP":
@@ -253,6 +237,8 @@ class Oscilloscope(Device):
             case "RUN:PAUSE":
                 runs.pause(bool(value))
                 self._armed = False
+                if self._disk is not None:  # the event of before the pause, unless the disk is slow
+                    await asyncio.wait({self._disk}, timeout=RETRY)
                 self.tell(runs.values())
                 return value
         if runs.active:
@@ -263,10 +249,10 @@ class Oscilloscope(Device):
         """End the run, and the wait for its next event."""
         armed, self._armed = self._armed, False
         lost, self._pending = self._pending is not None, None
-        await self._runs.end(f"{why}; the last event was not written" if lost else why)
         if armed and self._scope is not None:
             with contextlib.suppress(DriverError):  # the scope's own loop will find and tell it
                 await self._scope.stop()
+        await self._runs.end(f"{why}; the last event was not written" if lost else why)
 
     # Within: what is read
 
@@ -295,7 +281,8 @@ class Oscilloscope(Device):
                 off = Bad("the channel is not shown", severity=Severity.MINOR, status=Status.DISABLE)
                 posted |= {f"C{n}:{leaf}": off for leaf in ("WF", "TIME", *MEASURED)}
         self._shown |= values
-        self._runs.settings = settings
+        if not back:  # else the run looks at them itself
+            self._runs.seen(settings)
         self.post(time.time_ns(), {**posted, **overloads, "TROUBLE": scope.ddr})
         return settings
 
@@ -316,15 +303,21 @@ class Oscilloscope(Device):
     async def _look(self, scope: Scope) -> None:
         """See whether there is a new event, and take it; arm for the next one of a run."""
         runs = self._runs
-        if self._pending is not None:
-            await self._store(self._pending)
-        if runs.finished:
-            await self._end_run("complete")
-        if runs.taking and not self._armed and self._pending is None:
-            async with self._busy:
-                await scope.single()
-            self._armed = True
-        await scope.status()
+        if self._disk is not None and self._disk.done():
+            done, self._disk = self._disk, None
+            done.result()
+        if self._disk is None and runs.active:
+            if self._pending is not None:
+                if runs.may_retry:
+                    self._disk = asyncio.create_task(self._store(self._pending))
+            elif runs.finished:
+                self._disk = asyncio.create_task(self._end_run("complete"))
+            elif runs.taking and not self._armed:
+                async with self._busy:
+                    await scope.single()
+                self._armed, self._stops = True, 0
+        async with self._busy:  # reading clears what a question without answer is explained by
+            await scope.status()
         taking = runs.taking and self._armed
         if not scope.inr & NEW or (not taking and time.monotonic() < self._next_event):
             return
@@ -338,35 +331,52 @@ class Oscilloscope(Device):
         event = await self._read(scope, channels)
         if event is None:
             return
-        if taking:
-            await self._store(event)
+        if taking and runs.taking and self._disk is None:
+            self._armed, self._disk = False, asyncio.create_task(self._store(event))
+            await asyncio.wait({self._disk}, timeout=RETRY)  # first the file; but a slow disk holds up nothing else
         measured = await scope.parameters(list(MEASURED), channels)
         await self._post_event(taken_ns, event, measured)
 
     async def _read(self, scope: Scope, channels: Sequence[str]) -> dict[str, memoryview] | None:
         """Read the channels of an event; None = they are not whole, or not of one trigger, which is counted."""
-        self._reading = True
         try:
-            async with self._busy:
+            async with self._busy, self._taking_long(scope):
                 event = await read_event(scope, channels)
         except ProtocolError as error:
             self._lost += 1
             self._armed = False
+            self._runs.leave_out(str(error))
             self._tell_counts()
             log.log(logging.DEBUG if str(error) == self._complaint else logging.WARNING, "event left out: %s", error)
             self._complaint = str(error)
             if not scope.link.is_open:
                 raise
             return None
-        finally:
-            self._reading = False
         return event
+
+    @asynccontextmanager
+    async def _taking_long(self, scope: Scope) -> AsyncIterator[None]:
+        """Leave it to the link to watch over a call; after it the scope has answered, if the link is still there."""
+        self._long += 1
+        try:
+            yield
+        finally:
+            self._long -= 1
+            if scope.link.is_open:
+                self.post(time.time_ns(), {"TROUBLE": scope.ddr})
 
     async def _store(self, event: dict[str, memoryview]) -> None:
         """Write an event of the run; what the disk refuses stays, and the scope is not armed again."""
-        if self._runs.taking:
-            self._pending = None if await self._runs.store(event) else event
+        self._pending = None if await self._runs.store(event) else event
+        self.tell(self._runs.values())
+
+    def _see_whether_stopped(self, scope: Scope, settings: Mapping[str, str]) -> None:
+        """Pause the run when somebody has stopped the scope at its front panel: no trigger would ever come."""
+        stopped = self._runs.taking and self._armed and settings.get("TRMD") == "STOP" and not scope.inr & NEW
+        self._stops = self._stops + 1 if stopped else 0
+        if self._stops > 1:
             self._armed = False
+            self._runs.pause(True, "the scope was stopped at its front panel")
             self.tell(self._runs.values())
 
     async def _post_event(

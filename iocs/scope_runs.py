@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from drivers.errors import ProtocolError
-from drivers.lecroy.run import FORMATS, Run
+from drivers.lecroy.run import FORMATS, SLOW, Run, changes
 from iocs.scope_signals import RUN_STATES
 from iocs.signals import Bad, Refused, Status
 
@@ -27,9 +27,6 @@ class Runs:
         save: keeps the wishes over a restart.
         tell: posts values.
         readings: gives the chosen PVs for the sidecar.
-
-    Attributes:
-        settings: of the scope, as they were read last.
     """
 
     def __init__(
@@ -45,12 +42,12 @@ class Runs:
         for key, value in defaults.items():
             wishes.setdefault(key, value)
         self._wishes, self._save, self._tell, self._readings = wishes, save, tell, readings
-        self.settings: dict[str, str] = {}
+        self._settings: Mapping[str, str] = {}  # of the scope, as they were read last
         self._run: Run | None = None  # the one under way, or the last one
         self._state = IDLE
         self._error = ""
         self._retry = 0.0
-        self._start: dict[str, str] = {}
+        self._ending = False
 
     @property
     def active(self) -> bool:
@@ -61,6 +58,11 @@ class Runs:
     def taking(self) -> bool:
         """Whether events are for the run, and settings have to stay."""
         return self._state in (RUNNING, HELD)
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether an event that the disk refused is to be given again."""
+        return time.monotonic() >= self._retry
 
     @property
     def finished(self) -> bool:
@@ -110,7 +112,7 @@ class Runs:
         self._save()
         return value
 
-    async def start(self, channels: tuple[str, ...], settings: dict[str, str]) -> None:
+    async def start(self, channels: tuple[str, ...], settings: Mapping[str, str]) -> None:
         """Begin a run.
 
         Raises:
@@ -118,6 +120,8 @@ class Runs:
         """
         if self._run is not None and self.active:
             raise Refused(f"{self._run.title} is under way; put RUN:STOP first")
+        if self._run is not None and self._ending:
+            raise Refused(f"{self._run.title} is still being finished")
         if not channels:
             raise Refused("no channel is shown (ON), so there is nothing to keep")
         run = self._made(channels=channels)
@@ -125,11 +129,11 @@ class Runs:
             await asyncio.to_thread(run.begin, settings, self._readings())
         except OSError as error:
             raise Refused(f"{run.directory}: {error.strerror or error}") from error
-        self._run, self._start, self._error, self._state = run, settings, "", RUNNING
+        self._run, self._settings, self._error, self._state, self._retry = run, settings, "", RUNNING, 0.0
         log.info("run %s begins", run.title)
         self._tell(self.values())
 
-    def pause(self, pause: bool) -> None:
+    def pause(self, pause: bool, why: str = "") -> None:
         """Hold the run between two events, or let it go on.
 
         Raises:
@@ -137,44 +141,72 @@ class Runs:
         """
         if self._run is None or not self.active:
             raise Refused("there is no run")
-        self._state = PAUSED if pause else RUNNING
-        self._run.note("paused" if pause else "goes on")
+        if pause == (self._state == PAUSED):
+            return
+        if pause:
+            self._state, self._error = PAUSED, why or self._error
+            self._run.note(f"paused{why and f': {why}'}")
+        else:
+            self._state, self._error, self._retry = RUNNING, "", 0.0
+            self._run.note("goes on")
 
     async def store(self, event: Mapping[str, memoryview]) -> bool:
-        """Write an event; False = the disk refuses, it is to be given again. That is tried once a second."""
+        """Write an event; False = the disk refuses, it is to be given again when `may_retry`.
+
+        While the disk refuses, or takes long, the run is held, if it is not paused anyway.
+        """
         run = self._run
-        if run is None or (self._state == HELD and time.monotonic() < self._retry):
+        if run is None:
             return False
         began = time.monotonic()
+        writing = asyncio.ensure_future(asyncio.to_thread(run.store, event))
+        if not (await asyncio.wait({writing}, timeout=SLOW))[0]:
+            self._hold(run, f"the disk is slow: event {run.done + 1} takes more than {SLOW:g} s")
         try:
-            await asyncio.to_thread(run.store, event)
+            await writing
         except FileExistsError as error:
             await self.end(f"{error.filename2 or error.filename} is there already", FAILED)
             return True
         except OSError as error:
-            reason = f"the disk refuses event {run.done + 1}: {error.strerror or error}"
-            if (HELD, reason) != (self._state, self._error):
-                self._state, self._error = HELD, reason
-                run.note(reason)
-                log.error("run %s: %s", run.title, reason)
+            self._hold(run, f"the disk refuses event {run.done + 1}: {error.strerror or error}")
             self._retry = time.monotonic() + RETRY
             return False
-        took = time.monotonic() - began
         if self._state == HELD:  # it may have been paused or ended meanwhile
             self._state = RUNNING
-        self._error = f"the disk is slow: {took:.1f} s for event {run.done}" if took > RETRY else ""
+        if self.active:
+            took = time.monotonic() - began
+            self._error = f"the disk was slow: {took:.1f} s for event {run.done}" if took > SLOW else ""
         return True
+
+    def _hold(self, run: Run, reason: str) -> None:
+        """Say that the disk holds the run up; a pause stays a pause."""
+        if not self.active:
+            return
+        if self._state == RUNNING:
+            self._state = HELD
+        self._error = reason
+        if run.note(reason):
+            log.error("run %s: %s", run.title, reason)
+        self._tell(self.values())
+
+    def leave_out(self, reason: str) -> None:
+        """Count an event that could not be read whole."""
+        if self._run is not None and self.taking:
+            self._run.leave_out(reason)
+
+    def seen(self, settings: Mapping[str, str]) -> None:
+        """Take the settings as they are now; what changes in a run, at the front panel or in a pause, is noted."""
+        if self._run is not None and self.active and (others := changes(self._settings, settings)):
+            self._run.note(f"settings have changed: {others}")
+        self._settings = settings
 
     async def back(self, settings: Mapping[str, str]) -> None:
         """Go on after the scope was away; with other settings the run ends, because nothing is set unasked."""
         if self._run is None or not self.active:
             return
-        names = sorted({*self._start, *settings} - {"TRMD"})
-        others = [
-            f"{n} {self._start.get(n)} -> {settings.get(n)}" for n in names if self._start.get(n) != settings.get(n)
-        ]
-        if others:
-            await self.end(f"the scope came back with other settings: {', '.join(others)}", FAILED)
+        if others := changes(self._settings, settings):
+            self._settings = settings
+            await self.end(f"the scope came back with other settings: {others}", FAILED)
         else:
             self._run.note("the scope is back")
 
@@ -183,12 +215,14 @@ class Runs:
         run = self._run
         if run is None or not self.active:
             return
-        self._state, self._error = state, why if state == FAILED else ""
+        self._state, self._error, self._ending = state, why if state == FAILED else "", True
         try:
-            await asyncio.to_thread(run.end, why, self.settings or self._start, self._readings())
+            await asyncio.to_thread(run.end, why, self._settings, self._readings())
         except (OSError, ProtocolError) as error:
             self._state, self._error = FAILED, str(error)
             log.error("run %s: %s", run.title, error)
+        finally:
+            self._ending = False
         log.info("run %s ends (%s) with %d events", run.title, why, run.done)
         self._tell(self.values())
 

@@ -142,6 +142,7 @@ class Signal:
         mdel: a change by no more than this sends no event (scalars); below 0 every post does.
         adel: the same for archivers that ask for LOG events.
         queued: a slow client gets every post of some seconds, not only the newest one.
+        confirm: screens ask before they put it.
     """
 
     name: str
@@ -162,6 +163,7 @@ class Signal:
     mdel: float = 0.0
     adel: float = 0.0
     queued: bool = False
+    confirm: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a declaration that could not be served."""

@@ -1,4 +1,4 @@
-/* A stand-in for CAEN's libcaenhvwrapper.so for one N1470: every call is asked of the simulated supply over TCP.
+/* A stand-in for CAEN's libcaenhvwrapper.so for N1470s on one line: every call is asked of the simulated supply over TCP.
  *
  * The argument of InitSystem is host:port. Faults, set by stub_set or by the environment (STUB_EVERY=3):
  *   EVERY   every so many calls of Get/SetChParam and Get/SetBdParam fail with TIMEERR
@@ -6,8 +6,10 @@
  *   DOWN    everything fails with COMMUNICATIONERROR
  *   HANG    so many seconds pass before the next read of a channel parameter returns
  *   BARE    the board has no parameters
+ *   BOARDS  so many slots, 1 unless set; one that does not answer is empty
  *   NOLOW   IMonL and IMonH both read what is live
  */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdint.h>
@@ -56,8 +58,9 @@ static const struct parameter board_parameters[] = {
 
 static int wire = -1, calls;
 static struct { const char *name; int value, known; } faults[] = {
-    {"EVERY", 0, 0}, {"TYPES", 0, 0}, {"DOWN", 0, 0}, {"HANG", 0, 0}, {"NOLOW", 0, 0}, {"BARE", 0, 0}};
-enum { EVERY, TYPES, DOWN, HANG, NOLOW, BARE };
+    {"EVERY", 0, 0}, {"TYPES", 0, 0}, {"DOWN", 0, 0}, {"HANG", 0, 0}, {"NOLOW", 0, 0}, {"BARE", 0, 0},
+    {"BOARDS", 0, 0}};
+enum { EVERY, TYPES, DOWN, HANG, NOLOW, BARE, BOARDS };
 
 static int fault(int which)
 {
@@ -77,11 +80,11 @@ EXPORT void stub_set(const char *name, int value)
 }
 
 /* Ask the supply; the text behind VAL: is in value. Gives a result code of the library. */
-static int ask(const char *request, char *value, size_t size)
+static int ask(int slot, const char *request, char *value, size_t size)
 {
     char line[256], reply[512];
     size_t got = 0;
-    snprintf(line, sizeof line, "$BD:00,%s\r\n", request);
+    snprintf(line, sizeof line, "$BD:%02d,%s\r\n", slot, request);
     if (wire < 0) return NOTCONNECTED;
     if (send(wire, line, strlen(line), MSG_NOSIGNAL) < 0) return COMMUNICATIONERROR;
     while (got < sizeof reply - 1) {
@@ -102,12 +105,12 @@ static int ask(const char *request, char *value, size_t size)
     return OK;
 }
 
-static int monitor(int channel, const char *native, char *value, size_t size)
+static int monitor(int slot, int channel, const char *native, char *value, size_t size)
 {
     char request[80];
     if (channel < 0) snprintf(request, sizeof request, "CMD:MON,PAR:%s", native);
     else snprintf(request, sizeof request, "CMD:MON,CH:%d,PAR:%s", channel, native);
-    return ask(request, value, size);
+    return ask(slot, request, value, size);
 }
 
 static const struct parameter *find(const struct parameter *all, int count, const char *name)
@@ -157,22 +160,32 @@ EXPORT int CAENHV_DeinitSystem(int handle)
 EXPORT int CAENHV_GetCrateMap(int handle, ushort *slots, ushort **channels, char **models, char **words,
                               ushort **serials, uchar **low, uchar **high)
 {
-    char model[80], count[80], serial[80], firmware[80];
-    int code, major = 0, minor = 0;
+    char model[80], count[80], serial[80], firmware[80], *at;
+    int code, boards = fault(BOARDS) ? fault(BOARDS) : 1;
     (void)handle;
     if (fault(DOWN)) return COMMUNICATIONERROR;
-    if ((code = monitor(-1, "BDNAME", model, sizeof model)) || (code = monitor(-1, "BDNCH", count, sizeof count)) ||
-        (code = monitor(-1, "BDSNUM", serial, sizeof serial)) ||
-        (code = monitor(-1, "BDFREL", firmware, sizeof firmware)))
-        return code;
-    sscanf(firmware, "%d.%d", &major, &minor);
-    *slots = 1;
-    *channels = malloc(sizeof **channels); **channels = atoi(count);
-    *models = strdup(model);
-    *words = strdup("stub");
-    *serials = malloc(sizeof **serials); **serials = atoi(serial);
-    *low = malloc(1); **low = minor;
-    *high = malloc(1); **high = major;
+    *slots = boards;
+    *channels = calloc(boards, sizeof **channels);
+    at = *models = calloc(boards, sizeof model);
+    *words = calloc(boards, sizeof "stub");
+    *serials = calloc(boards, sizeof **serials);
+    *low = calloc(boards, 1);
+    *high = calloc(boards, 1);
+    for (int slot = 0; slot < boards; slot++) {
+        int major = 0, minor = 0;
+        code = monitor(slot, -1, "BDNAME", model, sizeof model);
+        if (code == TIMEERR && boards > 1) { at++; continue; }
+        if (code || (code = monitor(slot, -1, "BDNCH", count, sizeof count)) ||
+            (code = monitor(slot, -1, "BDSNUM", serial, sizeof serial)) ||
+            (code = monitor(slot, -1, "BDFREL", firmware, sizeof firmware)))
+            return code;
+        sscanf(firmware, "%d.%d", &major, &minor);
+        (*channels)[slot] = atoi(count);
+        at = stpcpy(at, model) + 1;
+        (*serials)[slot] = atoi(serial);
+        (*low)[slot] = minor;
+        (*high)[slot] = major;
+    }
     return OK;
 }
 
@@ -196,7 +209,7 @@ EXPORT int CAENHV_GetBdParamInfo(int handle, ushort slot, char **names)
     return list(board_parameters, fault(BARE) ? 0 : BOARD_PARAMETERS, names);
 }
 
-static int property(const struct parameter *one, int channel, const char *name, void *out)
+static int property(const struct parameter *one, int slot, int channel, const char *name, void *out)
 {
     char value[80];
     int code = OK;
@@ -212,7 +225,7 @@ static int property(const struct parameter *one, int channel, const char *name, 
         const char *native = !strcmp(name, "Minval") ? one->low : !strcmp(name, "Maxval") ? one->high
                              : !strcmp(name, "Decimal") ? one->digits : 0;
         if (!native) return PARAMPROPNOTFOUND;
-        if ((code = monitor(channel, native, value, sizeof value))) return code;
+        if ((code = monitor(slot, channel, native, value, sizeof value))) return code;
         if (!strcmp(name, "Decimal")) *(short *)out = atoi(value);
         else *(float *)out = strtod(value, 0);
     }
@@ -221,26 +234,26 @@ static int property(const struct parameter *one, int channel, const char *name, 
 
 EXPORT int CAENHV_GetChParamProp(int handle, ushort slot, ushort channel, const char *par, const char *name, void *out)
 {
-    (void)handle, (void)slot;
-    return property(find(channel_parameters, CHANNEL_PARAMETERS, par), channel, name, out);
+    (void)handle;
+    return property(find(channel_parameters, CHANNEL_PARAMETERS, par), slot, channel, name, out);
 }
 
 EXPORT int CAENHV_GetBdParamProp(int handle, ushort slot, const char *par, const char *name, void *out)
 {
-    (void)handle, (void)slot;
-    return property(find(board_parameters, BOARD_PARAMETERS, par), -1, name, out);
+    (void)handle;
+    return property(find(board_parameters, BOARD_PARAMETERS, par), slot, -1, name, out);
 }
 
 /* Read one value, as a float or as an int. */
-static int read_one(const struct parameter *one, int channel, float *number, int *word)
+static int read_one(const struct parameter *one, int slot, int channel, float *number, int *word)
 {
     char value[80], range[80];
-    int code = monitor(channel, one->native, value, sizeof value);
+    int code = monitor(slot, channel, one->native, value, sizeof value);
     if (code) return code;
     if (one->type == NUMERIC) {
         *number = strtod(value, 0);
         if (!strcmp(one->native, "IMON") && !fault(NOLOW)) { /* the range that is not in use reads 0 */
-            if ((code = monitor(channel, "IMRANGE", range, sizeof range))) return code;
+            if ((code = monitor(slot, channel, "IMRANGE", range, sizeof range))) return code;
             if (!strcmp(range, "LOW") != !strcmp(one->name, "IMonL")) *number = 0;
         }
         return OK;
@@ -256,10 +269,10 @@ EXPORT int CAENHV_GetChParam(int handle, ushort slot, const char *par, ushort co
 {
     const struct parameter *one = find(channel_parameters, CHANNEL_PARAMETERS, par);
     int code = spoilt();
-    (void)handle, (void)slot;
+    (void)handle;
     if (fault(HANG)) { int seconds = fault(HANG); stub_set("HANG", 0); sleep(seconds); }
     for (int n = 0; one && n < count && !code; n++)
-        code = read_one(one, channels[n], (float *)out + n, (int *)out + n);
+        code = read_one(one, slot, channels[n], (float *)out + n, (int *)out + n);
     return code;
 }
 
@@ -267,7 +280,7 @@ EXPORT int CAENHV_SetChParam(int handle, ushort slot, const char *par, ushort co
 {
     const struct parameter *one = find(channel_parameters, CHANNEL_PARAMETERS, par);
     int code = spoilt();
-    (void)handle, (void)slot;
+    (void)handle;
     for (int n = 0; one && n < count && !code; n++) {
         char request[120];
         int word = ((int *)in)[n];
@@ -281,7 +294,7 @@ EXPORT int CAENHV_SetChParam(int handle, ushort slot, const char *par, ushort co
             for (char *at = text; *at; at++) *at &= ~32;
             snprintf(request, sizeof request, "CMD:SET,CH:%d,PAR:%s,VAL:%s", channels[n], one->native, text);
         }
-        code = ask(request, 0, 0);
+        code = ask(slot, request, 0, 0);
     }
     return code;
 }
@@ -291,16 +304,18 @@ EXPORT int CAENHV_GetBdParam(int handle, ushort count, const ushort *slots, cons
     const struct parameter *one = find(board_parameters, BOARD_PARAMETERS, par);
     float unused;
     int code = spoilt();
-    (void)handle, (void)count, (void)slots;
-    return code || !one ? code : read_one(one, -1, &unused, out);
+    (void)handle;
+    for (int n = 0; one && n < count && !code; n++) code = read_one(one, slots[n], -1, &unused, (int *)out + n);
+    return code;
 }
 
 EXPORT int CAENHV_SetBdParam(int handle, ushort count, const ushort *slots, const char *par, void *in)
 {
     int code = spoilt();
-    (void)handle, (void)count, (void)slots, (void)in;
-    if (code) return code;
-    return strcmp(par, "BdClr") ? NOTAVAILABLE : ask("CMD:SET,PAR:BDCLR", 0, 0);
+    (void)handle, (void)in;
+    if (strcmp(par, "BdClr")) return NOTAVAILABLE;
+    for (int n = 0; n < count && !code; n++) code = ask(slots[n], "CMD:SET,PAR:BDCLR", 0, 0);
+    return code;
 }
 
 #define UNUSED(name) EXPORT int CAENHV_##name(void) { return NOTAVAILABLE; }

@@ -43,6 +43,10 @@ class Libca:
         """Put and wait for the callback (libca's Python face does not tell whether it succeeded)."""
         return self._ask(do="put", pv=pv, value=value)
 
+    def begin(self, pv, value):
+        """Put without waiting for anything."""
+        return self._ask(do="begin", pv=pv, value=value)
+
     def monitor(self, pv):
         """Begin to gather the events of a PV."""
         return self._ask(do="monitor", pv=pv)
@@ -102,6 +106,9 @@ def serve() -> None:
                     result = read(request["pv"])
                 case "put":
                     result = find(request["pv"]).put(request["value"], wait=True, timeout=10)
+                case "begin":
+                    result = find(request["pv"]).put(request["value"])
+                    epics.ca.flush_io()
                 case "monitor":
                     result = monitor(request["pv"])
                 case "events":

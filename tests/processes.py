@@ -97,7 +97,10 @@ class Process:
                 raise AssertionError(f"ended with {self.popen.returncode} before saying {text!r}:\n{self.log()}")
             return line
 
-        return wait_for(found, f"line with {text!r} in\n{self.log()}", deadline)
+        try:
+            return wait_for(found, f"line with {text!r}", deadline)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log()}") from None
 
     def log(self) -> str:
         """Give all that it has said."""

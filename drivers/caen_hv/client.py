@@ -5,7 +5,7 @@ What it writes, and only when asked for: `set`, `on`, `off`, `clear`. Opening, i
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -24,6 +24,7 @@ from drivers.caen_hv.unit import (
     read_limits,
     text_of,
 )
+from drivers.caen_hv.wrapper import LibraryLink
 from drivers.errors import DeviceError, LinkError
 from drivers.link import Link, make_link, parse_address
 
@@ -100,6 +101,11 @@ class Client:
     def history(self) -> tuple[Exchange, ...]:
         """The last hundred exchanges as bytes, newest last."""
         return tuple(self.line.wire.history)
+
+    @property
+    def doubts(self) -> Mapping[tuple[int, int], str]:
+        """What is doubtful about IMON as it was read last, by board and channel: CAEN's library has two of them."""
+        return self.link.doubts if isinstance(self.link, LibraryLink) else {}
 
     @property
     def is_open(self) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from drivers.caen_hv.protocol import ErrorReply, Nonsense, Replies, Reply, Request, encode
@@ -103,6 +104,12 @@ class Wire:
         self._took(begin)
         return reply
 
+    async def send(self, request: Request) -> None:
+        """Send a request whose reply nobody waits for; `drain` takes it."""
+        data = encode(request)
+        await self.link.write(data, self.timeout)
+        self.history.append(Exchange(time.time_ns(), data, b""))
+
     def _took(self, begin: float) -> None:
         self.counts.exchanges += 1
         self.counts.latency = time.monotonic() - begin
@@ -122,8 +129,8 @@ class Wire:
         self.counts.stale_bytes += dropped
         return dropped
 
-    async def drain(self) -> None:
-        """Wait until the line is quiet.
+    async def drain(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Wait until the line is quiet, or until there is something else to do (`enough`).
 
         Raises:
             LinkError: it does not become so.
@@ -132,6 +139,8 @@ class Wire:
         with contextlib.suppress(LinkTimeout):
             while True:
                 self.counts.stale_bytes += len(await self.link.read(QUIET))
+                if enough():
+                    break
                 if time.monotonic() > end:
                     raise self._babbles()
         self._replies.reset()

@@ -1,16 +1,20 @@
 """One session of CAEN's C library, spoken to in the native protocol's requests and replies. Everything here blocks.
 
-Source: CAENHVWrapper through `caen-libs`, and the parameters of the N1470 family in it (a slot is a board; several
-channels a call). Parameters are found in what the unit lists, whatever their spelling: the library takes unknown ones,
-succeeds, and leaves the output as it was. Units, powers of ten, decimals and labels are read, not assumed.
+Source: CAENHVWrapper through `caen-libs` (or `drivers.caen_hv.pycaenhv_binding`), and the parameters of the N1470
+family in it (a slot is a board; several channels a call). Parameters are found in what the unit lists, whatever their
+spelling: the library takes unknown ones, succeeds, and leaves the output as it was. Units, powers of ten, decimals and
+labels are read, not assumed.
 """
 
+import contextlib
 import ctypes
 import importlib
 import math
+import os
 import re
 from typing import Any
 
+from drivers.caen_hv import pycaenhv_binding
 from drivers.caen_hv.parameters import N1470
 from drivers.errors import LinkError, LinkTimeout, ProtocolError
 
@@ -64,6 +68,9 @@ class Library:
         path: of the library; empty = where the loader finds it.
         system, link, argument: as InitSystem takes them.
 
+    Attributes:
+        doubts: what is doubtful about IMON as it was read last, by board and channel; empty for nothing.
+
     Raises:
         LinkError: it cannot be loaded, or there is no connection.
     """
@@ -85,6 +92,7 @@ class Library:
         self._props: dict[tuple[int, int | None, str], Any] = {}
         self._names: dict[tuple[int, int | None], dict[str, str]] = {}
         self._crate_is_fresh = False
+        self.doubts: dict[tuple[int, int], str] = {}
         try:
             self._boards()
         except LinkError:
@@ -110,7 +118,9 @@ class Library:
         board, par = int(match["board"]), match["par"].decode()
         head = f"#BD:{board:02d},"
         try:
-            if board >= len(self._boards()) or self._boards()[board] is None:
+            if not self._is_there(board):
+                self._crate_is_fresh = False  # it may have come since
+            if not self._is_there(board):
                 raise LinkTimeout(f"{self._where}: there is no board in slot {board}")
             channels = self._channels(board, match["channel"])
             if match["verb"] == b"SET":
@@ -127,6 +137,8 @@ class Library:
             if name in GONE:
                 raise LinkError(f"{self._where}: {error}") from error
             raise LinkTimeout(f"{self._where}: {asked.decode().strip()}: {error}") from error
+        except ValueError as error:  # a type or unit that the binding does not know
+            raise ProtocolError(f"{self._where}: {asked.decode().strip()}: {error}") from error
 
     def _boards(self) -> Any:
         """Give the crate map; asked again after something went wrong, so that another unit is noticed."""
@@ -139,6 +151,9 @@ class Library:
             self._props.clear()
             self._names.clear()
         return self._map
+
+    def _is_there(self, board: int) -> bool:
+        return board < len(self._boards()) and self._boards()[board] is not None
 
     def _channels(self, board: int, channel: bytes | None) -> list[int] | None:
         """Give the channels that a request means; None for the board."""
@@ -195,9 +210,17 @@ class Library:
 
     def _currents(self, board: int, channels: list[int] | None) -> list[str]:
         """Give IMON, whichever of its two parameters has it."""
+        channels = self._some(channels)
         high, low = self._numbers(board, channels, "IMONH"), self._numbers(board, channels, "IMONL")
-        ranges = self._get(board, channels, "IMRANGE")
-        return [merged(*each) for each in zip(high, low, ranges, strict=True)]
+        try:
+            ranges = self._get(board, channels, "IMRANGE")
+        except _Absent:
+            ranges = [""] * len(channels)
+        found = []
+        for channel, *each in zip(channels, high, low, ranges, strict=True):
+            text, self.doubts[board, channel] = merged(*each)
+            found.append(text)
+        return found
 
     def _bound(self, board: int, channel: int, setting: str, which: str) -> str:
         name = self._name(board, [channel], NUMBERS[setting][0])
@@ -304,14 +327,25 @@ class _Absent(Exception):
     """This family has not what was asked for; the argument is the native protocol's word for it."""
 
 
-def merged(high: str, low: str, now: str) -> str:
-    """Give IMON of the two that the library has, of which only that of the range in use is live: the other reads 0."""
-    own, other = (high, low) if now == "HIGH" else (low, high)
-    return other if float(own) == 0 and float(other) != 0 else own
+def merged(high: str, low: str, now: str) -> tuple[str, str]:
+    """Give IMON of the two that the library has, of which only that of the range in use is live: the other reads 0.
+
+    Args:
+        high: IMonH, uA.
+        low: IMonL, uA.
+        now: the range, HIGH or LOW; empty where it is not told.
+
+    Returns:
+        IMON, and what is doubtful about it: both are live. It is that of the range then, or the larger one.
+    """
+    own, other = (high, low) if now == "HIGH" else (low, high) if now else sorted((high, low), key=float, reverse=True)
+    if float(own) == 0:
+        return (other if float(other) else own), ""
+    return own, f"IMonH = {high} uA and IMonL = {low} uA, and one should read 0" if float(other) else ""
 
 
 def _load(where: str, path: str) -> Any:
-    """Import the binding; its library is loaded with it.
+    """Import the binding: caen-libs, or pycaenhv where only that is installed; the library is loaded with it.
 
     Raises:
         LinkError: the text says what is missing.
@@ -322,14 +356,35 @@ def _load(where: str, path: str) -> Any:
         except OSError as error:
             raise LinkError(f"{where}: the library cannot be loaded: {error}") from error
     try:
-        return importlib.import_module("caen_libs.caenhvwrapper")
+        with contextlib.suppress(ModuleNotFoundError):
+            return importlib.import_module("caen_libs.caenhvwrapper")
+        _load_pycaenhv(where, path)
     except ModuleNotFoundError as error:
         raise LinkError(
-            f"{where}: caen:// needs the package caen-libs (pip install 'countinghouse[caen]'); tcp:// needs neither "
-            "it nor CAEN's library"
+            f"{where}: caen:// needs the package caen-libs (pip install 'countinghouse[caen]') or pycaenhv; tcp:// "
+            "needs neither it nor CAEN's library"
         ) from error
-    except (RuntimeError, AttributeError) as error:
+    except (RuntimeError, AttributeError, ValueError, OSError) as error:
         raise LinkError(
             f"{where}: CAEN's library could not be used: {error}. Install libcaenhvwrapper.so where the loader finds "
             'it, or say library = "PATH"; tcp:// does without'
         ) from error
+    return pycaenhv_binding
+
+
+def _load_pycaenhv(where: str, path: str) -> None:
+    """Have pycaenhv find and load the library: it looks where LD_LIBRARY_PATH says when it is imported."""
+    before = os.environ.get("LD_LIBRARY_PATH")
+    try:
+        if path:
+            os.environ["LD_LIBRARY_PATH"] = os.path.dirname(path)
+        loaded = importlib.import_module("pycaenhv.functions").lib._name
+    finally:
+        if before is not None:
+            os.environ["LD_LIBRARY_PATH"] = before
+        elif path:
+            os.environ.pop("LD_LIBRARY_PATH", None)
+    if path and not os.path.samefile(path, loaded):
+        raise LinkError(
+            f"{where}: pycaenhv has loaded {loaded}; move that away, or install caen-libs, which takes the one you name"
+        )

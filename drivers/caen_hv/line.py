@@ -3,6 +3,8 @@
 A reply belongs to a request by order alone, so nothing is believed after a reply that was late, lost, doubled or
 garbled: the line is drained until it is quiet, and BDSNUM and then BDNAME must answer with what they answered before.
 Two different questions in that order, so that no late reply to an earlier check can pass for the answer to this one.
+An order to switch off does not wait for that: it goes out between two questions of the check, its reply is drained like
+everything else, and it is sent again in its turn. So it is on the wire one deadline after it was asked for, at most.
 """
 
 import asyncio
@@ -94,6 +96,7 @@ class Line:
         self._numbers = itertools.count()
         self._worker: asyncio.Task[None] | None = None
         self._recent: deque[tuple[Request, object]] = deque(maxlen=RECENT)
+        self._offs: list[_Job] = []  # orders to switch off that wait and were not sent yet, nor out of step
         self._doubtful: _Job | None = None  # its reply has come and looks like that to a question before
         self._why = "not open"
 
@@ -147,8 +150,14 @@ class Line:
         if not self.is_open:
             raise LinkError(f"{self.link.address}: {self._why or 'not open'}")
         job = _Job(priority, next(self._numbers), request, take, still, form, asyncio.Future())
+        if priority is Priority.OFF and request.setting:
+            self._offs.append(job)
         self._jobs.put_nowait(job)
-        await job.done
+        try:
+            await job.done
+        finally:
+            if job in self._offs:
+                self._offs.remove(job)
 
     async def close(self) -> None:
         """Let the outstanding exchange end, send what is queued to switch off, drop the rest, and close the link."""
@@ -234,6 +243,8 @@ class Line:
             await self._turn(doubtful, self._vouch)
             return
         job.still()
+        if job in self._offs:
+            self._offs.remove(job)
         job.take(await self.wire.exchange(request))
         self._believe()
         if any(other != request and job.looks_like(other, form) for other, form in self._recent):
@@ -298,7 +309,7 @@ class Line:
                 self._jobs.put_nowait(doubtful)
         wrong = ""
         for _attempt in range(TRIES):
-            await self.wire.drain()
+            await self._quiet()
             if not self.identities:
                 return  # nobody to ask: whoever identifies a board asks BDSNUM first and last
             wrong = ""
@@ -306,7 +317,7 @@ class Line:
                 try:
                     await self._check(known)
                 except LinkTimeout:
-                    await self.wire.drain()
+                    await self._quiet()
                     continue
                 except DriverError as error:
                     wrong = str(error)
@@ -320,8 +331,19 @@ class Line:
             f"{wrong}. Another unit, or out of step: the link is closed and must be opened and identified anew"
         )
 
+    async def _quiet(self) -> None:
+        """Wait until nothing comes any more; what is to be switched off meanwhile is told so at once, and once."""
+        while True:
+            if self._offs and (request := self._offs.pop(0).request) is not None:
+                await self.wire.send(request)
+            await self.wire.drain(lambda: bool(self._offs))
+            if not self._offs:
+                return
+
     async def _check(self, board: int, questions: int = 2) -> None:
         for par, text in list(zip(("BDSNUM", "BDNAME"), self.identities[board], strict=True))[:questions]:
+            if self._offs:
+                await self._quiet()
             request = Request(board, par)
             reply = await self.wire.exchange(request)
             if reply.values != (text,):

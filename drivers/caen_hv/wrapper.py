@@ -9,8 +9,10 @@ required: it is loaded when the link is opened (`drivers.caen_hv.library`). All 
 """
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar
 
 from drivers.caen_hv.library import Library
@@ -19,9 +21,41 @@ from drivers.link import Address
 
 CALL = 5.0  # s that a call of the library may take before it counts as hanging
 OPEN = 20.0  # s; the same for InitSystem and the crate map
-_THREAD = ThreadPoolExecutor(max_workers=1, thread_name_prefix="caen library")  # the library has no locks
 
 T = TypeVar("T")
+
+
+class _Caller:
+    """The one thread in which the library is called, as it has no locks.
+
+    It is a daemon: a call that never comes back does not hold up the end of the program.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._thread: Thread | None = None
+
+    def submit(self, deed: Callable[[], T]) -> "Future[T]":
+        """Have it done in its turn."""
+        if self._thread is None:
+            self._thread = Thread(target=self._work, name="caen library", daemon=True)
+            self._thread.start()
+        call: Future[T] = Future()
+        self._calls.put((call, deed))
+        return call
+
+    def _work(self) -> None:
+        while True:
+            call, deed = self._calls.get()
+            if not call.set_running_or_notify_cancel():
+                continue
+            try:
+                call.set_result(deed())
+            except BaseException as error:  # noqa: BLE001  # told to whoever waits for it
+                call.set_exception(error)
+
+
+_CALLER = _Caller()
 
 
 class LibraryLink:
@@ -32,6 +66,11 @@ class LibraryLink:
         self._library: Library | None = None
         self._asked = b""
         self._hanging: asyncio.Future[Any] | None = None
+
+    @property
+    def doubts(self) -> Mapping[tuple[int, int], str]:
+        """What is doubtful about IMON as it was read last, by board and channel; empty for nothing."""
+        return {} if self._library is None else self._library.doubts
 
     async def open(self, timeout: float) -> None:
         """Load the library if that was not done, and begin a session.
@@ -88,7 +127,7 @@ class LibraryLink:
             raise LinkError(
                 f"{self.address}: a call of the library has not come back yet; if it never does, start anew"
             )
-        running = asyncio.get_running_loop().run_in_executor(_THREAD, deed)
+        running = asyncio.wrap_future(_CALLER.submit(deed))
         done, _ = await asyncio.wait({running}, timeout=timeout)
         if not done:
             self._hanging = running

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from drivers.errors import DriverError
+from drivers.errors import DeviceError, DriverError
 from drivers.lecroy.acquire import acquire
 from drivers.lecroy.run import FORMATS, Run
 from drivers.lecroy.scope import Scope
@@ -71,7 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("link", metavar="LINK", help="address of the scope, e.g. vxi11://192.168.0.30/inst0")
     command.add_argument("-n", "--events", type=int, default=0, help="how many (a sequence is one); 0 = no limit")
     command.add_argument("-t", "--seconds", type=float, default=0.0, help="for how long; 0 = no limit")
-    command.add_argument("-c", "--channel", action="append", metavar="C2", help="channel to keep, may be repeated")
+    command.add_argument(
+        "-c",
+        "--channel",
+        action="append",
+        metavar="C2",
+        help="channel to keep, may be repeated (default: all that the scope shows)",
+    )
     command.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="folder (default: here)")
     command.add_argument("--name", default="run", help="of the run, in the names of its files (default %(default)s)")
     command.add_argument("--format", choices=FORMATS, default="trc", help="a file an event and channel, or one .npz")
@@ -127,7 +133,7 @@ def _clean(options: argparse.Namespace) -> int:
 
 def _acquire(options: argparse.Namespace) -> int:
     try:
-        channels = [channel.upper() for channel in options.channel or ["C1", "C2", "C3", "C4"]]
+        channels = [channel.upper() for channel in options.channel or ["C1"]]
         run = Run(options.output, options.name, channels, options.events, options.seconds, options.format)
         scope = Scope(options.link)
         if strangers := [channel for channel in channels if channel not in scope.channels]:
@@ -136,27 +142,43 @@ def _acquire(options: argparse.Namespace) -> int:
         options.parser.error(str(error))
         raise  # which it never comes to: error() has left
     try:
-        asyncio.run(_take(scope, run))
+        asyncio.run(_take(scope, run, bool(options.channel)))
     except (DriverError, OSError) as error:
         print(_said(run.directory, error), file=sys.stderr)
         return 1
-    print(f"{run.title}: {run.done} events in {run.elapsed:.1f} s")
+    if run.number:
+        left_out = f", {run.left_out} left out" if run.left_out else ""
+        print(f"{run.title}: {run.done} events in {run.elapsed:.1f} s{left_out}")
     return 0
 
 
-async def _take(scope: Scope, run: Run) -> None:
-    """Take the run; a signal ends it in order."""
+async def _take(scope: Scope, run: Run, chosen: bool) -> None:
+    """Take the run, of the channels that are shown where none were chosen; a signal ends it in order."""
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, lambda: task and task.cancel())
     try:
         await scope.open()
+        settings = await scope.settings()
+        shown = [each for each in scope.channels if settings.get(f"{each}:TRA") == "ON"]
+        hidden = [each for each in run.channels if each not in shown]
+        if chosen and hidden:
+            raise DeviceError(f"{', '.join(hidden)}: not shown by the scope; switch it on there")
+        if not chosen and not shown:
+            raise DeviceError("the scope shows no channel, so there is nothing to keep")
+        run.channels = run.channels if chosen else shown
         await acquire(scope, run, tell=_progress)
     except asyncio.CancelledError:
-        print("\nstopped", file=sys.stderr)
+        print(f"{_line_end()}stopped", file=sys.stderr)
+    else:
+        print(_line_end(), end="", file=sys.stderr)
     finally:
         await scope.close()
+
+
+def _line_end() -> str:
+    return "\n" if sys.stderr.isatty() else ""
 
 
 def _progress(run: Run, text: str) -> None:

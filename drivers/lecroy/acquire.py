@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from drivers.errors import DeviceError, DriverError, LinkError, ProtocolError
-from drivers.lecroy.run import Run, same_trigger
+from drivers.lecroy.instrument import Vxi11Error
+from drivers.lecroy.run import SLOW, Run, changes, same_trigger
 from drivers.lecroy.scope import Scope
-from drivers.lecroy.vxi11 import Vxi11Error
 from drivers.link import Backoff
-
-_NOT_COMPARED = {"TRMD"}  # the run itself changes it
 
 
 async def read_event(scope: Scope, channels: Sequence[str]) -> dict[str, memoryview]:
@@ -37,7 +35,8 @@ async def acquire(
     """Take a run from a connected scope until it has what was wanted; cancelled, it ends the run in order.
 
     A scope that is lost is waited for; when it comes back with other settings the run ends, because nothing is ever
-    set unasked. A disk that refuses is tried again with the same event, which is still in memory.
+    set unasked. A disk that refuses is tried again with the same event, which is still in memory. The same trouble is
+    told once, not at every attempt.
 
     Args:
         scope: open.
@@ -60,24 +59,25 @@ async def acquire(
                 if not scope.link.is_open:
                     await scope.open()
                     settings = await scope.settings()
-                    _same(start, settings)
+                    if others := changes(start, settings):
+                        raise DeviceError(f"the scope came back with other settings: {others}; the run has ended")
                     run.note("the scope is back")
                     tell(run, "the scope is back")
                 await _one(scope, run, tell)
                 backoff.reset()
                 tell(run, "")
             except (LinkError, Vxi11Error) as error:
-                run.note(str(error))
-                tell(run, str(error))
+                if run.note(str(error)):
+                    tell(run, str(error))
                 await scope.close()
                 await asyncio.sleep(backoff.next())
             except ProtocolError as error:
-                run.note(f"an event was left out: {error}")
-                tell(run, str(error))
+                if run.leave_out(str(error)):
+                    tell(run, str(error))
         why = "complete"
         with contextlib.suppress(DriverError):  # gone now: the settings of the last look stand
             settings = await scope.settings()
-    except DriverError as error:
+    except (DriverError, OSError) as error:
         why = str(error)
         raise
     finally:
@@ -91,31 +91,21 @@ async def _one(scope: Scope, run: Run, tell: Callable[[Run, str], None]) -> None
         await scope.stop()
         return
     event = await read_event(scope, run.channels)
-    held = ""
     while True:
         began = time.monotonic()
+        writing = asyncio.ensure_future(asyncio.to_thread(run.store, event))
+        if not (await asyncio.wait({writing}, timeout=SLOW))[0]:
+            tell(run, f"the disk is slow: event {run.done + 1} takes more than {SLOW:g} s; the run waits for it")
         try:
-            await asyncio.to_thread(run.store, event)
+            await writing
         except FileExistsError:
             raise
         except OSError as error:
             text = f"the disk refuses event {run.done + 1}: {error.strerror or error}; trying again"
-            if text != held:
-                held = text
-                run.note(text)
+            if run.note(text):
                 tell(run, text)
             await asyncio.sleep(1.0)
             continue
-        if time.monotonic() - began > 1.0:
-            tell(run, f"the disk took {time.monotonic() - began:.1f} s for event {run.done}: the run waits for it")
+        if (took := time.monotonic() - began) > SLOW:
+            run.note(f"the disk was slow: {took:.1f} s for event {run.done}")
         return
-
-
-def _same(start: Mapping[str, str], now: Mapping[str, str]) -> None:
-    others = [
-        f"{name} {start.get(name)} -> {now.get(name)}"
-        for name in sorted({*start, *now} - _NOT_COMPARED)
-        if start.get(name) != now.get(name)
-    ]
-    if others:
-        raise DeviceError(f"the scope came back with other settings: {', '.join(others)}; the run has ended")

@@ -100,6 +100,19 @@ class Status:
         return ", ".join(_DEVICE_BITS.get(bit, f"DDR bit {bit}") for bit in range(16) if self.ddr >> bit & 1)
 
 
+def refuse_vicp(text: str) -> None:
+    """See whether a reply is the warning of a scope that is set to another remote interface.
+
+    Raises:
+        DeviceError: it is; the message has the cure.
+    """
+    if "CURRENT REMOTE CONTROL INTERFACE" in text.upper():
+        raise DeviceError(
+            "the scope listens to VICP (TCPIP), not to VXI-11: on the scope, set Utilities > Utilities Setup > Remote "
+            "to LXI (VXI-11)"
+        )
+
+
 def replies(text: str) -> dict[str, str]:
     """Take `C1:VDIV 100E-3 V;TDIV 1E-6 S` apart: short header with path -> value as text.
 
@@ -107,11 +120,7 @@ def replies(text: str) -> dict[str, str]:
         DeviceError: the scope says that its remote interface is not set to VXI-11.
         ProtocolError: a reply has no header.
     """
-    if "CURRENT REMOTE CONTROL INTERFACE" in text.upper():
-        raise DeviceError(
-            "the scope listens to VICP (TCPIP), not to VXI-11: on the scope, set Utilities > Utilities Setup > Remote "
-            "to LXI (VXI-11)"
-        )
+    refuse_vicp(text)
     told = {}
     for reply in re.findall(r"""(?:[^;'"]|'[^']*'|"[^"]*"|['"])+""", text):
         match = _REPLY.fullmatch(reply)

@@ -19,18 +19,18 @@ import os
 import re
 import threading
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import IO, Any
 
 from drivers.errors import ProtocolError
-from drivers.lecroy.wavedesc import Buffer, Waveform, block, decode, read_descriptor
+from drivers.lecroy.columns import write_columns
+from drivers.lecroy.wavedesc import Buffer, block, read_descriptor
 
 FORMATS = ("trc", "npz")
+MOST_EVENTS = 99_999  # five digits, or files would not sort by name
+SLOW = 1.0  # s for an event on the disk, after which people are told
 _NAME = re.compile(r"[A-Za-z0-9_.+=-]{1,64}")
 
 
@@ -42,10 +42,10 @@ class Run:
         directory: an existing folder or one that is made.
         name: of the run, without C1, C2 ... in it: the analysis finds channels by these.
         channels: which are kept.
-        events: how many are wanted; 0 = no limit. seconds: for how long; 0 = no limit.
+        events: how many are wanted, up to 99,999; 0 = no other limit. seconds: for how long; 0 = no limit.
         format: trc or npz.
         number: given by `begin`: the next one that has no file in the folder.
-        done: events that are on disk.
+        done: events that are on disk. left_out: events that were not whole, and are not there.
         files: names of the files that are there, in the folder.
     """
 
@@ -57,6 +57,7 @@ class Run:
     format: str = "trc"
     number: int = 0
     done: int = 0
+    left_out: int = 0
     files: list[str] = field(default_factory=list)
     _sidecar: dict[str, Any] = field(default_factory=dict, repr=False)
     _writing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
@@ -79,6 +80,8 @@ class Run:
             raise ValueError(f"channels {list(self.channels)}: at least one, and each once")
         if self.events < 0 or self.seconds < 0:
             raise ValueError("events and seconds cannot be below 0")
+        if self.events > MOST_EVENTS:
+            raise ValueError(f"{self.events} events: a run has {MOST_EVENTS} at most, which sort by name")
 
     @property
     def title(self) -> str:
@@ -98,7 +101,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether it has what was wanted."""
-        return bool(self.events and self.done >= self.events) or bool(self.seconds and self.elapsed >= self.seconds)
+        return self.done >= (self.events or MOST_EVENTS) or bool(self.seconds and self.elapsed >= self.seconds)
 
     @property
     def progress(self) -> float:
@@ -167,9 +170,18 @@ class Run:
                 self.files += names
             return names
 
-    def note(self, text: str) -> None:
-        """Keep a line of what happened for the sidecar."""
-        self._sidecar["notes"].append({"time_ns": time.time_ns(), "event": self.done, "text": text})
+    def note(self, text: str) -> bool:
+        """Keep a line of what happened for the sidecar; False = it is the line before, at the same event."""
+        notes = self._sidecar["notes"]
+        if notes and (notes[-1]["event"], notes[-1]["text"]) == (self.done, text):
+            return False
+        notes.append({"time_ns": time.time_ns(), "event": self.done, "text": text})
+        return True
+
+    def leave_out(self, reason: str) -> bool:
+        """Count an event that could not be read whole, and note it; as `note`."""
+        self.left_out += 1
+        return self.note(f"an event was left out: {reason}")
 
     def end(self, why: str, settings: Mapping[str, str], values: Mapping[str, Any]) -> None:
         """Make the columnar file where one is wanted, and complete the sidecar.
@@ -184,6 +196,7 @@ class Run:
                 "ended_ns": time.time_ns(),
                 "ended": why,
                 "events": self.done,
+                "left_out": self.left_out,
                 "end": {"settings": dict(settings), "values": dict(values)},
             }
             trouble: OSError | ProtocolError | None = None
@@ -195,10 +208,13 @@ class Run:
                     self.note(f"no {self.title}.npz: {error}; its events are in {self._folder.name}")
             self._sidecar["files"] = len(self.files)
             temporary = self.sidecar.with_suffix(".json.new")
-            with open(temporary, "wb") as file:
-                file.write(json.dumps(self._sidecar, indent=1).encode())
-                _sync(file.fileno())
-            os.replace(temporary, self.sidecar)  # our own, of the beginning
+            try:
+                with open(temporary, "wb") as file:
+                    file.write(json.dumps(self._sidecar, indent=1).encode())
+                    _sync(file)
+                os.replace(temporary, self.sidecar)  # our own, of the beginning
+            finally:
+                temporary.unlink(missing_ok=True)
             if trouble:
                 raise trouble
 
@@ -235,58 +251,10 @@ def same_trigger(replies: Mapping[str, Buffer]) -> None:
         raise ProtocolError("the channels are of different triggers: the scope went on while they were read")
 
 
-def write_columns(target: Path, parts: Mapping[str, Sequence[Path]]) -> None:
-    """Put the events in .trc files into the columns of one .npz; one event is in memory at a time.
-
-    Raises:
-        ProtocolError: they have not all the same number of points and segments in every channel of an event.
-    """
-    shapes: dict[str, list[tuple[int, int]]] = {}
-    rows: dict[str, list[Any]] = {"event": [], "segment": [], "trigger_ns": [], "dx": []}
-    for number, (channel, paths) in enumerate(parts.items()):
-        shapes[channel] = []
-        for key in ("gain", "offset", "x0"):
-            rows[f"{channel}_{key}"] = []
-        for event, path in enumerate(paths, 1):
-            waveform = decode(path.read_bytes())
-            shapes[channel].append((waveform.segments, waveform.points))
-            count = waveform.segments
-            rows[f"{channel}_gain"] += [waveform.descriptor.vertical_gain] * count
-            rows[f"{channel}_offset"] += [waveform.descriptor.vertical_offset] * count
-            rows[f"{channel}_x0"] += waveform.trigger_offsets.tolist()
-            if number == 0:
-                rows["event"] += [event] * count
-                rows["segment"] += range(1, count + 1)
-                rows["trigger_ns"] += _trigger_ns(waveform)
-                rows["dx"] += [waveform.dx] * count
-    first = next(iter(shapes.values()))
-    points = {each[1] for each in first}
-    if len(points) > 1 or any(each != first for each in shapes.values()):
-        raise ProtocolError("the events have different numbers of points or segments and do not fit into columns")
-    with zipfile.ZipFile(target, "x", allowZip64=True) as archive:
-        for name, values in rows.items():
-            integers = name in ("event", "segment", "trigger_ns")
-            with archive.open(f"{name}.npy", "w") as file:
-                np.lib.format.write_array(file, np.array(values, np.int64 if integers else np.float64))
-        for channel, paths in parts.items():
-            shape = (sum(segments for segments, _ in first), *points)
-            header = {"descr": "<i2", "fortran_order": False, "shape": shape}
-            with archive.open(f"{channel}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array_header_1_0(file, header)
-                for path in paths:
-                    file.write(np.ascontiguousarray(decode(path.read_bytes()).codes, "<i2").data.cast("B"))
-    with open(target, "rb") as file:
-        _sync(file.fileno())
-
-
-def _trigger_ns(waveform: Waveform) -> list[int]:
-    start = waveform.triggered
-    if start is None:
-        return [np.iinfo(np.int64).min] * waveform.segments
-    first = int(start.astype(np.int64))
-    return [
-        first + round(after * 1e9) if after == after else np.iinfo(np.int64).min for after in waveform.trigger_times
-    ]
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Say which settings are others, but for the trigger mode, which a run itself changes; empty when none is."""
+    names = sorted({*before, *now} - {"TRMD"})
+    return ", ".join(f"{n} {before.get(n)} -> {now.get(n)}" for n in names if before.get(n) != now.get(n))
 
 
 def _publish(files: Mapping[Path, Buffer]) -> None:
@@ -297,7 +265,7 @@ def _publish(files: Mapping[Path, Buffer]) -> None:
         for path, data in files.items():
             with open(temporary[path], "wb") as file:
                 file.write(data)
-                _sync(file.fileno(), file)
+                _sync(file)
         for path in files:
             os.link(temporary[path], path)
             named.append(path)
@@ -316,7 +284,6 @@ def _publish(files: Mapping[Path, Buffer]) -> None:
         os.close(directory)
 
 
-def _sync(descriptor: int, file: Any = None) -> None:
-    if file is not None:
-        file.flush()
-    os.fsync(descriptor)
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,63 +1,35 @@
-"""A LeCroy scope: settings, acquisitions, its disk, waveforms, as verbs that return what the scope confirms.
+"""A LeCroy scope: settings, acquisitions, waveforms, as verbs that return what the scope confirms.
 
-Session commands: `CFMT DEF9,WORD,BIN;CORD LO` at each connection, and `CHDR SHORT` before each question. Nothing else
-is sent that was not asked for. Headers stay on because a reply then says what it is: a setting that a model does not
-know is missed, and no other is taken for it. CHDR belongs to the scope, not to the link: other programs change it.
-
-Every setting is written, read back, and the registers are read in one message; what is returned is what the scope has
-made of it. Probe factors are not in VDIV and OFST.
+Probe factors are not in VDIV and OFST. What is sent unasked is told in `session`.
 """
 
 import asyncio
-import re
+import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.errors import DeviceError, ProtocolError
+from drivers.errors import ProtocolError
+from drivers.lecroy.arguments import one_of, trace_name, whole, within
+from drivers.lecroy.instrument import Vxi11Error, room
 from drivers.lecroy.numbers import number, written
-from drivers.lecroy.replies import NEW, Status, bandwidths, parameters, replies, status
-from drivers.lecroy.vxi11 import NO_REPLY, Vxi11Error, Vxi11Link, parse_address
+from drivers.lecroy.own_disk import MEMORIES, OwnDisk
+from drivers.lecroy.replies import NEW, bandwidths, parameters
+from drivers.lecroy.vxi11 import Vxi11Link
 
-SESSION = "CFMT DEF9,WORD,BIN;CORD LO"
 SOURCES = ("C1", "C2", "C3", "C4", "EX", "EX10")
 MODES = ("AUTO", "NORM", "SINGLE", "STOP")
+HOLDS = ("TI", "TL", "EV", "PS", "PL", "IS", "IL", "P2", "I2", "OFF")
 BLOCKS = ("DESC", "TEXT", "TIME", "DAT1", "DAT2", "ALL")
-STORABLE = ("C1", "C2", "C3", "C4", "TA", "TB", "TC", "TD", "ALL_DISPLAYED")
-DISKS = ("CARD", "FLPY", "HDD")
-MEMORIES = ("M1", "M2", "M3", "M4")
-FORMATS = ("BINARY", "SPREADSHEET", "MATHCAD", "MATLAB")
 DEVICE_SETTINGS = ("TDIV", "TRDL", "TRMD", "TRSE", "TRWI", "MSIZ", "SEQ", "WFSU", "BWL")
 CHANNEL_SETTINGS = ("VDIV", "OFST", "CPL", "ATTN", "TRA", "TRLV", "TRSL", "TRCP")
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What `*IDN?` says."""
-
-    maker: str
-    model: str
-    serial: str
-    firmware: str
-
-    def __str__(self) -> str:
-        """Say it in a line."""
-        return f"{self.maker} {self.model}, serial {self.serial}, firmware {self.firmware}"
-
-
-class Scope:
-    """One scope, over one link, for one task at a time (`stop` and `abort` break off what another task waits for).
+class Scope(OwnDisk):
+    """One scope, for one task at a time (`stop` and `abort` break off what another task waits for).
 
     Args:
-        link: `vxi11://host[:port]/inst0`, or a link, closed.
-        channels: how many inputs it has.
-        timeout: s for a question.
+        link, channels, timeout: as of `Session`.
         waveform_timeout: s for each MiB of a waveform, and for the scope to begin with it.
-
-    Attributes:
-        identity: after `open`.
-        inr: bits of INR that came and were not taken yet. Reading clears them in the scope, so they are kept here.
-        ddr: the troubles seen last, in words.
     """
 
     def __init__(
@@ -68,49 +40,9 @@ class Scope:
         timeout: float = 5.0,
         waveform_timeout: float = 10.0,
     ) -> None:
-        self.link = Vxi11Link(parse_address(link)) if isinstance(link, str) else link
-        self.channels = tuple(f"C{n}" for n in range(1, channels + 1))
-        self.timeout = timeout
+        super().__init__(link, channels, timeout=timeout)
         self.waveform_timeout = waveform_timeout
-        self.identity = Identity("", "", "", "")
-        self.inr = 0
-        self.ddr = ""
-        self._buffers: dict[str, bytearray] = {}
-
-    async def open(self) -> Identity:
-        """Connect, see that it is a LeCroy scope that speaks VXI-11, and set the session's formats.
-
-        Raises:
-            DriverError: it cannot be reached, or is none.
-        """
-        await self.link.open(self.timeout)
-        words = (await self.link.ask("*IDN?", self.timeout)).removeprefix("*IDN ").split(",")
-        if len(words) != 4 or "LECROY" not in words[0].upper():
-            await self.link.close()
-            raise DeviceError(f"{self.link.address}: *IDN? says {','.join(words)!r}: that is no LeCroy scope")
-        self.identity = Identity(*(word.strip() for word in words))
-        await self._ask(f"{SESSION};CORD?;ALST?")
-        return self.identity
-
-    async def close(self) -> None:
-        """Let go of the scope. Never raises."""
-        await self.link.close()
-
-    async def ask(self, text: str) -> str:
-        """Send a question as it is, give the answer as it is."""
-        return await self.link.ask(text, self.timeout)
-
-    async def write(self, text: str) -> None:
-        """Send a command as it is, and see whether the scope takes it.
-
-        Raises:
-            DeviceError: it does not.
-        """
-        await self._command(text)
-
-    async def status(self) -> Status:
-        """Read and clear the registers; bits of INR are kept in `inr`, troubles in `ddr`."""
-        return self._note(await self._ask("ALST?"))
+        self._buffers: dict[str, mmap.mmap] = {}
 
     # Settings
 
@@ -124,59 +56,64 @@ class Scope:
 
     async def trig_mode(self, mode: str) -> str:
         """Set AUTO, NORM, SINGLE or STOP."""
-        return await self._word("TRMD", _one_of("trigger mode", mode, MODES))
+        return await self._word("TRMD", one_of("trigger mode", mode, MODES))
 
     async def trig_window(self, volts: float) -> float:
         """Set the trigger window, 0 to 25 V (older models)."""
-        return await self._number("TRWI", _within("trigger window", volts, 0, 25, "V"))
+        return await self._number("TRWI", within("trigger window", volts, 0, 25, "V"))
 
     async def trig_select(self, type: str, source: str, **pairs: str) -> str:
         """Set the kind of trigger, e.g. `trig_select("EDGE", "C2", HT="OFF")`; pairs are HT, HV, HV2."""
-        _one_of("trigger source", source, (*SOURCES, "LINE"))
-        _one_of("trigger type", type, ("DROP", "EDGE", "GLIT", "INTV", "STD", "SNG", "SQ", "TEQ"))
-        for key in pairs:
-            _one_of("pair of TRSE", key, ("HT", "HV", "HV2"))
+        one_of("trigger source", source, (*SOURCES, "LINE"))
+        one_of("trigger type", type, ("DROP", "EDGE", "GLIT", "INTV", "STD", "SNG", "SQ", "TEQ"))
+        for key, value in pairs.items():
+            if one_of("pair of TRSE", key, ("HT", "HV", "HV2")) == "HT":
+                one_of("hold type", value, HOLDS)
+            else:
+                number(value)
         rest = "".join(f",{key.upper()},{value}" for key, value in pairs.items())
         return await self._word("TRSE", f"{type.upper()},SR,{source.upper()}{rest}")
 
     async def trig_level(self, source: str | int, volts: float | str) -> float:
         """Set a source's trigger level, V."""
-        return await self._number(f"{_trace(source, SOURCES)}:TRLV", volts)
+        return await self._number(f"{trace_name(source, SOURCES)}:TRLV", volts)
 
     async def trig_slope(self, source: str | int, slope: str) -> str:
         """Set a source's trigger slope: POS, NEG."""
-        return await self._word(f"{_trace(source, (*SOURCES, 'LINE'))}:TRSL", _one_of("slope", slope, ("POS", "NEG")))
+        return await self._word(
+            f"{trace_name(source, (*SOURCES, 'LINE'))}:TRSL", one_of("slope", slope, ("POS", "NEG"))
+        )
 
     async def trig_coupling(self, source: str | int, coupling: str) -> str:
         """Set a source's trigger coupling: AC, DC, HFREJ, LFREJ."""
-        word = _one_of("trigger coupling", coupling, ("AC", "DC", "HFREJ", "LFREJ"))
-        return await self._word(f"{_trace(source, SOURCES)}:TRCP", word)
+        word = one_of("trigger coupling", coupling, ("AC", "DC", "HFREJ", "LFREJ"))
+        return await self._word(f"{trace_name(source, SOURCES)}:TRCP", word)
 
     async def volt_div(self, channel: str | int, volts: float | str) -> float:
         """Set a channel's V/div, probe factor not included."""
-        return await self._number(f"{_trace(channel, self.channels)}:VDIV", volts)
+        return await self._number(f"{trace_name(channel, self.channels)}:VDIV", volts)
 
     async def offset(self, channel: str | int, volts: float | str) -> float:
         """Set a channel's offset, V, probe factor not included."""
-        return await self._number(f"{_trace(channel, self.channels)}:OFST", volts)
+        return await self._number(f"{trace_name(channel, self.channels)}:OFST", volts)
 
     async def coupling(self, channel: str | int, coupling: str) -> str:
         """Set a channel's input: A1M, D1M, D50, GND."""
-        word = _one_of("coupling", coupling, ("A1M", "D1M", "D50", "GND"))
-        return await self._word(f"{_trace(channel, self.channels)}:CPL", word)
+        word = one_of("coupling", coupling, ("A1M", "D1M", "D50", "GND"))
+        return await self._word(f"{trace_name(channel, self.channels)}:CPL", word)
 
     async def attenuation(self, channel: str | int, factor: float) -> float:
         """Set a channel's probe factor."""
-        return await self._number(f"{_trace(channel, self.channels)}:ATTN", factor)
+        return await self._number(f"{trace_name(channel, self.channels)}:ATTN", factor)
 
     async def display(self, channel: str | int, shown: str) -> str:
         """Show or hide a channel: ON, OFF."""
-        return await self._word(f"{_trace(channel, self.channels)}:TRA", _one_of("display", shown, ("ON", "OFF")))
+        return await self._word(f"{trace_name(channel, self.channels)}:TRA", one_of("display", shown, ("ON", "OFF")))
 
     async def bandwidth_limit(self, channel: str | int, mode: str) -> str:
         """Set a channel's bandwidth limit: OFF, ON, 20MHZ, 200MHZ, 1GHZ."""
-        name = _trace(channel, self.channels)
-        word = _one_of("bandwidth limit", mode, ("OFF", "ON", "20MHZ", "200MHZ", "1GHZ"))
+        name = trace_name(channel, self.channels)
+        word = one_of("bandwidth limit", mode, ("OFF", "ON", "20MHZ", "200MHZ", "1GHZ"))
         told = await self._command(f"BWL {name},{word}", "BWL")
         return bandwidths(told, self.channels)[name]
 
@@ -188,11 +125,11 @@ class Scope:
         self, mode: str = "ON", segments: int | None = None, max_size: float | None = None
     ) -> tuple[str, int, float]:
         """Set sequence mode ON or OFF, number of segments, points of one; gives the three as the scope has them."""
-        _one_of("sequence mode", mode, ("ON", "OFF"))
+        one_of("sequence mode", mode, ("ON", "OFF"))
         if max_size is not None and segments is None:
             raise ValueError("max_size without segments: the scope takes it only after them")
         parts = [mode.upper()]
-        parts += [] if segments is None else [str(int(segments))]
+        parts += [] if segments is None else [str(whole("segments", segments, 1, 10**6))]
         parts += [] if max_size is None else [written(max_size)]
         words = (await self._command("SEQ " + ",".join(parts), "SEQ")).split(",")
         if len(words) != 3:
@@ -204,9 +141,8 @@ class Scope:
     ) -> str:
         """Set which points `waveform` reads: 0 = all. `first_point` counts within the segment."""
         values = {"SP": sparsing, "NP": number_points, "FP": first_point, "SN": segment_number}
-        for key, value in values.items():
-            _within(f"waveform setup {key}", value, 0, 10**9, "")
-        return await self._word("WFSU", ",".join(f"{key},{int(value)}" for key, value in values.items()))
+        pairs = [f"{key},{whole(f'waveform setup {key}', value, 0, 10**9)}" for key, value in values.items()]
+        return await self._word("WFSU", ",".join(pairs))
 
     async def wf_setup(self) -> str:
         """Read which points `waveform` reads."""
@@ -254,7 +190,7 @@ class Scope:
 
         The scope is asked again and again: unlike `WAIT` this leaves it free for STOP, and may be cancelled.
         """
-        _within("time to wait", seconds, 0, 1000, "s")
+        within("time to wait", seconds, 0, 1000, "s")
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while not await self.acquired():
@@ -268,14 +204,14 @@ class Scope:
 
         The memory is used again for the same trace once nothing refers to it any more.
         """
-        name = _trace(trace, (*self.channels, *MEMORIES, "TA", "TB", "TC", "TD"))
-        _one_of("block", block, BLOCKS)
-        buffer = self._buffers.setdefault(name, bytearray())
+        name = trace_name(trace, (*self.channels, *MEMORIES, "TA", "TB", "TC", "TD"))
+        one_of("block", block, BLOCKS)
+        buffer = self._buffers.get(name) or room()
         try:
-            buffer.append(0)
-            buffer.pop()
+            buffer.resize(len(buffer))
         except BufferError:  # somebody still looks at the last one
-            buffer = self._buffers[name] = bytearray(len(buffer))
+            buffer = room()
+        self._buffers[name] = buffer
         try:
             length = await self.link.ask_into(f"{name}:WF? {block.upper()}", buffer, self.waveform_timeout)
         except Vxi11Error as error:
@@ -297,142 +233,7 @@ class Scope:
             if f"{channel}:PAVA" in told
         }
 
-    # The scope's own disk
-
-    async def directory(self, disk: str, action: str, path: str) -> None:
-        """CREATE, DELETE or SWITCH to a folder of a disk (CARD, FLPY, HDD)."""
-        _one_of("disk", disk, DISKS)
-        _one_of("action", action, ("CREATE", "DELETE", "SWITCH"))
-        await self._command(f"DIR DISK,{disk.upper()},ACTION,{action.upper()},{_quoted('path', path, 200)}")
-
-    async def listing(self, disk: str) -> str:
-        """Read what is on a disk, as the scope prints it."""
-        return await self._read(f"DIR? DISK,{_one_of('disk', disk, DISKS)}")
-
-    async def delete_file(self, disk: str, path: str) -> None:
-        """Delete a file of a disk."""
-        await self._command(f"DEL DISK,{_one_of('disk', disk, DISKS)},FILE,{_quoted('path', path, 200)}")
-
-    async def file_name(self, type: str, name: str) -> str:
-        """Set the name of the files that the scope stores: of a trace (8 characters), of SETUP or HCOPY (5)."""
-        word = _one_of("type", type, (*STORABLE[:-1], "SETUP", "HCOPY"))
-        text = _quoted("name", name, 5 if word in ("SETUP", "HCOPY") else 8)
-        return await self._command(f"FLNM TYPE,{word},FILE,{text}", f"FLNM? TYPE,{word}")
-
-    async def store_setup(
-        self, mode: str, trace: str | int = "ALL_DISPLAYED", trace_type: str = "BINARY", destination: str = "HDD"
-    ) -> str:
-        """Set AutoStore: OFF, WRAP or FILL; which trace, in which format, where to."""
-        parts = (
-            _stored(trace),
-            _one_of("destination", destination, (*DISKS, *MEMORIES)),
-            "AUTO",
-            _one_of("AutoStore mode", mode, ("OFF", "WRAP", "FILL")),
-            "FORMAT",
-            _one_of("format", trace_type, FORMATS),
-        )
-        return await self._word("STST", ",".join(parts))
-
-    async def autostore(self) -> str:
-        """Read the settings of AutoStore."""
-        return await self._read("STST?")
-
-    async def store(self, trace: str | int = "ALL_DISPLAYED", destination: str = "HDD") -> None:
-        """Store a trace on the scope's disk, or in a memory."""
-        await self._command(f"STO {_stored(trace)},{_one_of('destination', destination, (*DISKS, *MEMORIES))}")
-
-    async def waveform_text(self, trace: str | int, text: str) -> None:
-        """Set the text that goes with a trace, 160 characters at most."""
-        await self._command(f"{_trace(trace, STORABLE[:-1])}:WFTX {_quoted('text', text, 160)}")
-
-    # Within
-
-    async def _number(self, header: str, value: float | str) -> float:
-        asked = number(value) if isinstance(value, str) else value
-        if asked != asked or abs(asked) == float("inf"):
-            raise ValueError(f"{header}: {value!r} is not a number that can be set")
-        return number(await self._command(f"{header} {written(asked)}", header))
-
-    async def _word(self, header: str, word: str) -> str:
-        return await self._command(f"{header} {word}", header)
-
-    async def _command(self, command: str, question: str = "") -> str:
-        """Send a command, read the setting and the registers back in the same message; give the setting as text.
-
-        Raises:
-            DeviceError: the scope did not take it.
-        """
-        asked = "" if not question else f";{question}" if "?" in question else f";{question}?"
-        told = await self._ask(f"{command}{asked};ALST?")
-        refusal = self._note(told).refusal()
-        if refusal:
-            raise DeviceError(f"{self.link.address}: {command!r}: {refusal}")
-        return self._answer(told, question) if question else ""
-
-    async def _read(self, question: str) -> str:
-        return self._answer(await self._ask(question), question)
-
-    def _answer(self, told: dict[str, str], question: str) -> str:
-        header = question.split("?")[0]
-        if header not in told:
-            raise DeviceError(f"{self.link.address}: {header}? is not answered; this model does not know it")
-        return told[header]
-
-    async def _ask(self, message: str) -> dict[str, str]:
-        """Ask, and take the replies apart: header with path -> value as text."""
-        try:
-            return replies(await self.link.ask(f"CHDR SHORT;{message}", self.timeout))
-        except Vxi11Error as error:
-            raise await self._explained(error, message) from error
-        except ProtocolError as error:
-            raise ProtocolError(f"{self.link.address}: {message[:80]!r}: {error}") from error
-        except DeviceError as error:
-            raise DeviceError(f"{self.link.address}: {error}") from error
-
-    async def _explained(self, error: Vxi11Error, message: str) -> DeviceError:
-        """Ask the scope why there was no answer."""
-        if error.code != NO_REPLY:
-            return error
-        told = replies(await self.link.ask("CHDR SHORT;ALST?", self.timeout))
-        refusal = self._note(told).refusal()
-        return DeviceError(f"{self.link.address}: {message[:80]!r}: {refusal}") if refusal else error
-
-    def _note(self, told: dict[str, str]) -> Status:
-        """Take the registers out of the replies."""
-        if "ALST" not in told:
-            raise ProtocolError(f"{self.link.address}: ALST? is not answered, but {sorted(told)} are")
-        registers = status(told.pop("ALST"))
-        self.inr |= registers.inr
-        self.ddr = registers.troubles()
-        return registers
-
 
 def waveform_name(directory: str | Path, channel: str | int, name: str, extension: str = "trc") -> Path:
     """Give `<directory>/<Cn>-<name>.<extension>`, the name that the users' analysis looks for."""
-    return Path(directory) / f"{_trace(channel, SOURCES[:4])}-{name}.{extension}"
-
-
-def _one_of(what: str, word: str, words: Sequence[str]) -> str:
-    if str(word).upper() not in words:
-        raise ValueError(f"{what} {word!r}: it may be {', '.join(words)}")
-    return str(word).upper()
-
-
-def _within(what: str, value: float, low: float, high: float, unit: str) -> float:
-    if not low <= value <= high:
-        raise ValueError(f"{what} {value!r}: it may be {low:g} .. {high:g} {unit}".rstrip())
-    return value
-
-
-def _trace(trace: str | int, known: Sequence[str]) -> str:
-    return _one_of("trace", f"C{trace}" if isinstance(trace, int) else trace, known)
-
-
-def _stored(trace: str | int) -> str:
-    return "ALL_DISPLAYED" if str(trace).lower() == "all" else _trace(trace, STORABLE)
-
-
-def _quoted(what: str, text: str, most: int) -> str:
-    if len(text) > most or re.search(r"['\"\x00-\x1f]", text) or not text.isascii():
-        raise ValueError(f"{what} {text!r}: at most {most} ASCII characters without quotes")
-    return f"'{text}'"
+    return Path(directory) / f"{trace_name(channel, SOURCES[:4])}-{name}.{extension}"

@@ -158,7 +158,7 @@ class ChannelState:
         return f"the site file expects {wanted}", Severity.MINOR
 
     def take(
-        self, now: float, time_ns: int, stat: int | Bad, vmon: float | Bad, imon: float | Bad
+        self, now: float, time_ns: int, stat: int | Bad, vmon: float | Bad, imon: float | Bad, doubt: str = ""
     ) -> tuple[Told, bool]:
         """Take a reading; give the values of the PVs, and whether the channel has just tripped.
 
@@ -168,10 +168,11 @@ class ChannelState:
             stat: the STAT word.
             vmon: V.
             imon: uA.
+            doubt: what is doubtful about it; empty for nothing.
         """
         if isinstance(stat, int) and stat & ~KNOWN:
             stat = Bad(f"STAT = {stat} has bits that the unit does not have")
-        told = {f"{self.place}IMON": self._current(imon), **self._ranges(imon)}
+        told = {f"{self.place}IMON": self._current(imon, doubt), **self._ranges(imon)}
         for name in ("VSET", "ISET"):  # columns of the row, as known at this instant
             if name in self.spans:
                 told[f"{self.place}{name}"] = self._asked.get(name, UNREAD)
@@ -191,11 +192,13 @@ class ChannelState:
         told[f"{self.place}VMON"] = self._voltage(stat, vmon, now)
         return told | self._trip(), tripped
 
-    def _current(self, imon: float | Bad) -> float | Bad:
+    def _current(self, imon: float | Bad, doubt: str) -> float | Bad:
         span = self.spans.get("ISET")
         full = self._settings.low_full_scale if self.read.get("IMRANGE") == "LOW" else span and span.high
-        if isinstance(imon, Bad) or full is None or imon < full:
+        if isinstance(imon, Bad):
             return imon
+        if full is None or imon < full:
+            return Bad(doubt, imon, Severity.MINOR, Status.SOFT) if doubt else imon
         return Bad(f"at the end of its range, {full:g} uA", imon, Severity.MINOR, Status.HIGH)
 
     def _ranges(self, imon: float | Bad) -> Told:

@@ -26,7 +26,7 @@ from iocs.hv.polling import OF_CHANNELS, Polls
 from iocs.hv.puts import Puts, spans
 from iocs.hv.ramp_signals import own_signals as ramp_signals
 from iocs.hv.ramps import Ramps
-from iocs.hv.settings import HvSettings
+from iocs.hv.settings import HvSettings, kept, name_boards
 from iocs.hv.shape import BoardShape, from_plain, to_plain
 from iocs.hv.unasked import Unasked, deed
 from iocs.hv.unit import identity_values
@@ -87,10 +87,13 @@ class HV(Device):
         super().__init__(settings, place)
         self._orders = Puts(self._supply, self._channels, self._news_at_once)
         self._before = {board.board: board for board in from_plain(self.shape)}
+        name_boards(self.memory, min(self._before, default=settings.boards[0]))
         self._build(from_plain(self.shape))
         shared = self._orders, self._channels, self._putting
         self._ramps = Ramps(settings, self._supply, *shared, self._note, self._polls.hurry, place.server, self.prefix)
-        self._unasked = Unasked(self._orders, self._ramps, self._channels, self._putting, self._overtake, self._note)
+        self._unasked = Unasked(
+            settings, self._orders, self._ramps, *shared[1:], self._overtake, self._note, self._refuse_readonly
+        )
         self._ramp_puts = {signal.name for signal in ramp_signals(settings)}
         self._own_puts = {signal.name for signal in own_signals(settings)}
         self._interlocks = Interlocks(
@@ -200,7 +203,9 @@ class HV(Device):
                 limits = {name: self._signals[f"{place}{name}"].limits for name in channel_spans}
                 site = {name: pair for name, pair in limits.items() if pair is not None}
                 table = self.settings.table(*key)
-                found[key] = self._channels.get(key) or ChannelState(self.settings, table, place, saved.get(place, {}))
+                found[key] = self._channels.get(key) or ChannelState(
+                    self.settings, table, place, saved.get(kept(*key), {})
+                )
                 found[key].spans, found[key].site = channel_spans, site
         self._channels.clear()
         self._channels.update(found)
@@ -267,9 +272,12 @@ class HV(Device):
         if not head:
             self.lost(reason)
             return
+        silent: dict[str, Any] = {}
         for (of, _), channel in self._channels.items():
             if of == board:
                 channel.interrupted()
+                silent[f"{channel.place}VMON"] = Bad(reason, status=Status.COMM)
+        self._server.post(self.prefix, time.time_ns(), self._ramps.apart(silent))
         names = [name for name in (*self._signals, *self._rows) if name.startswith(head)]
         self._server.invalidate([self.prefix + name for name in names], Status.COMM)
         log.warning("%s", reason)
@@ -293,6 +301,7 @@ class HV(Device):
         dog = self._server.reading(f"{self.prefix}{WATCHDOG}")
         super().lost(reason, life=life)
         self._interlocks.tell(anew=True)
+        self._ramps.interrupted()
         self._ramps.tell(anew=True)
         if dog is not None and dog.time_ns:
             self._server.post(self.prefix, dog.time_ns, {WATCHDOG: dog.value})
@@ -300,7 +309,10 @@ class HV(Device):
     async def at_stop(self) -> None:
         """Go to standby, or off, if the site file says so and the unit answers."""
         kind = self.settings.at_stop
-        if kind == "leave" or not self.online:
+        if kind == "leave":
+            return
+        if not self.online:
+            log.error("at_stop = %r was not carried out: the unit does not answer", kind)
             return
         try:
             async with asyncio.timeout(self.settings.at_stop_within):
@@ -310,13 +322,15 @@ class HV(Device):
         except (DriverError, Refused) as error:
             log.error("at_stop = %r was not carried out: %s", kind, error)
 
-    async def _protect(self, what: dict[str, Any], by: str) -> None:
-        if self.readonly:
-            raise Refused("READONLY is set: nothing is written to the unit")
+    async def _protect(self, what: dict[str, Any], by: str, *, asked: bool = False) -> None:
         try:
-            await self._unasked.carry_out(what, by)
+            await self._unasked.carry_out(what, by, asked=asked)
         finally:
             self._polls.hurry()
+
+    def _refuse_readonly(self) -> None:
+        if self.readonly:
+            raise Refused("READONLY is set: nothing is written to the unit")
 
     def _bar(self) -> None:
         """Have puts know what the interlocks refuse."""
@@ -336,7 +350,7 @@ class HV(Device):
 
     def _remember(self) -> Future[None]:
         self.memory["interlocks"] = self._interlocks.plain()
-        self.memory["channels"] = {channel.place: channel.plain() for channel in self._channels.values()}
+        self.memory["channels"] |= {kept(*key): channel.plain() for key, channel in self._channels.items()}
         return self.save()
 
     def urgent(self, signal: Signal, value: Any) -> bool:
@@ -388,12 +402,11 @@ class HV(Device):
             return self._channels[board, number].soft(f"{name[0]}SET")
         if signal.name in self._ramp_puts and not name.endswith(":GO"):
             return await self._ramps.put(signal, value, by)
-        if self.readonly:
-            raise Refused("READONLY is set: nothing is written to the unit")
+        self._refuse_readonly()
         if signal.name in self._ramp_puts:
             return await self._ramps.put(signal, value, by)
         if name == "ALLSTANDBY":
-            await self._protect(deed(self.settings, "standby", []), f"ALLSTANDBY by {by}")
+            await self._protect(deed(self.settings, "standby", []), f"ALLSTANDBY by {by}", asked=True)
             return 0
         if (name == "VSET" or (name == "ON" and value)) and (head := self._ramps.ramping(self._place(signal.name))):
             raise Refused(f"the channel is being ramped with its neighbours; put 1 to {head}ABORT first")

@@ -36,10 +36,13 @@ class _Guard:
     server: str | None
     places: frozenset[str]
     unwatched: dict[str, Callable[[Reading], None]]
+    names_states: bool
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     again_at: float = 0.0
     acting: asyncio.Task[None] | None = None
     saving: Future[None] | None = None
+    was_bypassed: bool = False
+    asking: asyncio.Task[None] | None = None  # for the names of its source's states
 
 
 def own_signals(settings: HvSettings) -> list[Signal]:
@@ -108,13 +111,16 @@ class Interlocks:
             table.name,
             source,
             condition,
-            deed(settings, table.action, places, table.to),
+            deed(settings, table.action, settings.kept_names(table.channels), table.to),
             delay=table.delay,
             startup_grace=table.startup_grace,
+            longest_bypass=table.longest_bypass,
             saved=saved.get(table.name),
             now=time.monotonic(),
             now_ns=time.time_ns(),
         )
+        if it.bypassed:
+            log.warning("interlock %s is still bypassed by %s for %.0f s", it.name, it.bypass_by, it.bypassed)
         watched = {source.name: _taker(source.take)}
         if source.heartbeat not in ("", source.name):
             watched[source.heartbeat] = _taker(source.take_heartbeat)
@@ -122,7 +128,8 @@ class Interlocks:
             simulated = source.heartbeat.removesuffix("HEARTBEAT") + "SIM"
             watched[simulated] = source.take_simulated
         number = len(self._guards) + 1
-        self._guards.append(_Guard(number, it, table.server, frozenset(places), watched))
+        names_states = condition.names_states
+        self._guards.append(_Guard(number, it, table.server, frozenset(places), watched, names_states))
 
     def plain(self) -> dict[str, Any]:
         """Give what must outlast a restart, as JSON can hold it."""
@@ -148,10 +155,10 @@ class Interlocks:
                     on_look()
                     await asyncio.sleep(PERIOD)
             finally:
-                acting = [guard.acting for guard in self._guards if guard.acting is not None]
-                for task in acting:
+                begun = [task for guard in self._guards for task in (guard.acting, guard.asking) if task is not None]
+                for task in begun:
                     task.cancel()
-                await asyncio.gather(*acting, return_exceptions=True)
+                await asyncio.gather(*begun, return_exceptions=True)
 
     async def _watch(
         self,
@@ -162,16 +169,21 @@ class Interlocks:
         take: Callable[[Reading], None],
     ) -> bool:
         """Watch a PV here or at its one server; say whether that is possible."""
-        if self._server.reading(name) is not None:
+        is_source = name == guard.it.source.name
+        if (states := self._server.states(name)) is not None:
+            if is_source:
+                guard.it.source.states = states
             held.callback(self._server.watch(name, take))
             return True
         if guard.server is None:
-            if name == guard.it.source.name:
+            if is_source:
                 guard.it.source.say_away('is not served by this process; say server = "host:port" in the site file')
             return False
         if guard.server not in clients:
             clients[guard.server] = await held.enter_async_context(Client(guard.server))
         client = clients[guard.server]
+        if is_source and guard.names_states:
+            take = _asking(guard, client, take)
         held.callback(client.end, client.watch(name, take))
         return True
 
@@ -181,6 +193,9 @@ class Interlocks:
             if guard.it.judge(now, now_ns):
                 log.error("interlock %s has tripped: %s", guard.it.name, guard.it.cause)
                 guard.saving = self._save()
+            if guard.was_bypassed and not guard.it.bypassed:
+                log.warning("interlock %s is in force again; it was bypassed by %s", guard.it.name, guard.it.bypass_by)
+            guard.was_bypassed = bool(guard.it.bypassed)
             if guard.acting is not None and guard.acting.done():
                 ended, guard.acting = guard.acting, None
                 if not ended.cancelled():
@@ -235,7 +250,8 @@ class Interlocks:
         it = self._guards[int(head.removeprefix("ILK")) - 1].it
         if name == "BYPASS":
             it.bypass(value, by)
-            log.warning("interlock %s is %s by %s", it.name, f"bypassed for {value:g} s" if value else "in force", by)
+            if value:
+                log.warning("interlock %s is bypassed for %g s by %s", it.name, value, by)
         elif value:
             it.reset()
             log.warning("interlock %s is reset by %s", it.name, by)
@@ -260,3 +276,26 @@ def _heartbeat(site: str, pv: str) -> str:
 
 def _taker(take: Callable[[Reading, float], None]) -> Callable[[Reading], None]:
     return lambda reading: take(reading, time.monotonic())
+
+
+def _asking(guard: _Guard, client: Client, take: Callable[[Reading], None]) -> Callable[[Reading], None]:
+    """Have the names of the source's states asked for whenever it is connected anew."""
+    source, connected = guard.it.source, False
+
+    async def ask() -> None:
+        while True:
+            with suppress(TimeoutError, PermissionError):
+                source.states = (await client.metadata(source.name)).states
+                return
+            await asyncio.sleep(PERIOD)
+
+    def on_reading(reading: Reading) -> None:
+        nonlocal connected
+        if reading.connected and not connected:
+            if guard.asking is not None:
+                guard.asking.cancel()
+            guard.asking = asyncio.create_task(ask())
+        connected = reading.connected
+        take(reading)
+
+    return on_reading

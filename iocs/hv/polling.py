@@ -93,9 +93,10 @@ class Polls:
                 await self._setting(board, par)
         now = time.monotonic()
         values, self._news = self._news, {}
-        tripped = []
+        tripped, doubts = [], self._supply.doubts
         for number, channel in self._of(board):
-            told, new = channel.take(now, time_ns, *(_one(read[par], number) for par in ("STAT", "VMON", "IMON")))
+            stat, vmon, imon = (_one(read[par], number) for par in ("STAT", "VMON", "IMON"))
+            told, new = channel.take(now, time_ns, stat, vmon, imon, doubts.get((board, number), ""))
             values |= told
             if new:
                 tripped.append(channel)

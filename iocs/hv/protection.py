@@ -47,7 +47,7 @@ class InterlockTable(Table):
     low: FiniteFloat | None = Field(None, description="A value below it is bad.")
     high: FiniteFloat | None = Field(None, description="A value above it is bad.")
     values: list[FiniteFloat | str] = Field(
-        [], description="Only these are good: numbers (of an enum its state's number) or texts."
+        [], description="Only these are good: numbers or texts; of an enum numbers or names of its states."
     )
     hysteresis: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="How far inside the bounds a value must come to be good again."

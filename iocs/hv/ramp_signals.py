@@ -34,7 +34,7 @@ def _signals(number: int, table: RampTable) -> list[Signal]:
     return [
         setpoint(f"{head}PRESET", type=PRESETS, doc=words + "what to look at", **shared),
         readback(f"{head}PREVIEW", type=Kind.TEXT, doc=words + "what GO would do", **shared),
-        command(f"{head}GO", level=Level.EXPERT, doc=words + "do what PREVIEW says", **shared),
+        command(f"{head}GO", level=Level.EXPERT, confirm=True, doc=words + "do what PREVIEW says", **shared),
         command(f"{head}ABORT", doc=words + "send nothing more", **shared),
         readback(
             f"{head}STATE",

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from drivers.caen_hv.client import Client, Priority
@@ -25,6 +26,10 @@ PERIOD = 0.1  # s between a step and the next look
 PATIENCE = 30.0  # s in which something must move
 AHEAD = 2.0  # s by which VSET may be ahead of VMON
 Key = tuple[int, int]
+
+
+class Aborted(Refused):
+    """A lowering was broken off: by a person, an OFF, READONLY; where all is then is safe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class _Group:
     task: "asyncio.Task[None] | None" = None
     stopped_by: str = ""
     lost: LinkError | None = None
+    lowering: asyncio.Lock = field(default_factory=asyncio.Lock)
+    held_by: str = ""  # who lowers it and may not be stopped
 
     @property
     def busy(self) -> bool:
@@ -101,6 +108,7 @@ class Ramps:
         self._turn, self._note, self._hurry = turn, note, hurry
         self._server, self._prefix = server, prefix
         self._told: dict[str, Any] = {}
+        self._vmon: dict[str, Any] = {}  # V or Bad, as read last
         self._groups = [
             _Group(number, table, tuple(settings.places(table.channels)))
             for number, table in enumerate(settings.ramp, 1)
@@ -130,6 +138,8 @@ class Ramps:
         if name == "ABORT":
             if not group.busy:
                 raise Refused("nothing is ramping")
+            if group.held_by:
+                raise Refused(f"{group.held_by} lowers these channels; they can be switched off")
             self.abort(by, group.places[0])
             return 0
         if group.busy:
@@ -147,29 +157,47 @@ class Ramps:
         self.tell()
         if plan.seen != group.plan.seen:
             raise Refused(f"the channels have changed since {head}:PREVIEW was made; read it again")
+        self._refuse_barred(group, group.plan)
         self._start(group, group.plan, f"ramp {group.table.name} by {by}")
         return 0
 
-    async def lower(self, levels: Mapping[str, float], by: str) -> None:
+    async def lower(self, levels: Mapping[str, float], by: str, *, abortable: bool) -> None:
         """Lower channels of one group to voltages (by place), together; what is lower already stays, and so do others.
 
+        Two that want it at the same moment do it one after the other.
+
+        Args:
+            levels: V, by place.
+            by: who and why.
+            abortable: whether a person may abort it.
+
         Raises:
-            Refused, DriverError: it was not brought to its end.
+            Refused, DriverError: it was not brought to its end; Aborted, where somebody ended it.
         """
         group = self._group_of(next(iter(levels)))
         if group is None:
             raise Refused(f"{', '.join(levels)}: in no group")
-        self.abort(by, group.places[0])
-        if group.task is not None:
-            await asyncio.wait([group.task])
-        seen = await self._look(group)
-        goal = tuple(
-            min(each.output.vset, levels.get(place, each.output.vset))
-            for place, each in zip(group.places, seen, strict=True)
-        )
-        await asyncio.wait([self._start(group, _Plan(goal, False, False, ()), by)])
+        async with group.lowering:
+            self.abort(by, group.places[0])
+            if group.task is not None:
+                await asyncio.wait([group.task])
+            seen = await self._look(group)
+            start = tuple(each.output.vset for each in seen)
+            goal = tuple(min(volts, levels.get(place, volts)) for place, volts in zip(group.places, start, strict=True))
+            for (one, was), (other, had) in pairwise(zip(goal, start, strict=True)):
+                if abs(one - other) > max(group.table.apart, abs(was - had)):
+                    raise Refused(f"neighbours would be {abs(one - other):g} V apart, as not all of them are lowered")
+            group.held_by = "" if abortable else by
+            task = self._start(group, _Plan(goal, False, False, ()), by)
+            try:
+                await asyncio.wait([task])
+            finally:
+                group.held_by = ""
+                task.cancel()  # who wanted it has gone
         if group.lost is not None:
             raise group.lost
+        if group.state is State.ABORTED:
+            raise Aborted(f"RAMP{group.number}: {group.status}")
         if group.state is not State.DONE:
             raise Refused(f"RAMP{group.number}: {group.status}")
 
@@ -179,13 +207,18 @@ class Ramps:
         return [each for each in found if each]
 
     def apart(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the PVs `RAMPn:APART` for a reading of the outputs; alarmed where it is more than allowed."""
+        """Give the PVs `RAMPn:APART` for a reading of the outputs; alarmed where it is more than allowed.
+
+        Of channels of another board it takes the reading before.
+        """
         told: dict[str, Any] = {}
         for group in self._groups:
             names = [f"{place}VMON" for place in group.places]
-            if not all(name in values for name in names):
+            new = {name: values[name] for name in names if name in values}
+            self._vmon |= new
+            if not new or not all(name in self._vmon for name in names):
                 continue
-            read = [values[name] for name in names]
+            read = [self._vmon[name] for name in names]
             name = f"RAMP{group.number}:APART"
             if bad := [each for each in read if isinstance(each, Bad) and each.severity is Severity.INVALID]:
                 told[name] = bad[0]
@@ -195,6 +228,10 @@ class Ramps:
             over = most > group.table.apart + self._settings.tolerance
             told[name] = Bad("neighbours too far apart", most, Severity.MINOR, Status.HIGH) if over else most
         return told
+
+    def interrupted(self) -> None:
+        """The unit was away: what comes next does not follow on what came before."""
+        self._vmon.clear()
 
     def tell(self, *, anew: bool = False) -> None:
         """Post what has changed of the groups' PVs; all of it where they have been made INVALID."""
@@ -263,6 +300,12 @@ class Ramps:
         words.append(f"{course.seconds:.0f} s at {course.rate:g} V/s")
         words.append(f"then neighbours are {farthest(goal):g} V apart at most ({group.table.apart:g} V allowed)")
         return plan, "; ".join(words)
+
+    def _refuse_barred(self, group: _Group, plan: _Plan) -> None:
+        for key, volts, (vset, on) in zip(self._keys(group), plan.goal, plan.seen, strict=True):
+            barred = self._channels[key].barred
+            if barred and plan.on and (not on or volts > vset):
+                raise Refused(barred)
 
     def _course(self, group: _Group, seen: tuple[_Seen, ...], goal: tuple[float, ...]) -> Course:
         keys = self._keys(group)

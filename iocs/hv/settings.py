@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
 
@@ -16,6 +16,7 @@ BOARDS = 32  # on one line: addresses 0..31
 LIMITED = ("VSET", "ISET", "MAXV", "RUP", "RDW", "TRIP")
 
 _KEY = re.compile(r"(?:B(?P<board>0|[1-9]\d?):)?(?:0|[1-9]\d?)")
+_KEPT = re.compile(r"B(\d+):CH(\d+):")
 
 
 class ExpectTable(Table):
@@ -230,6 +231,10 @@ class HvSettings(DeviceSettings):
         """Give what stands before the names of PVs of the channels that a list in the site file names."""
         return [self.place(self.on_board(str(key)), self.number(str(key))) for key in channels]
 
+    def kept_names(self, channels: Sequence[int | str]) -> list[str]:
+        """Give the names by which the channels that a list in the site file names are kept over restarts."""
+        return [kept(self.on_board(str(key)), self.number(str(key))) for key in channels]
+
     def number(self, key: str) -> int:
         """Give the channel that a key of `channel` names."""
         return int(key.split(":")[-1])
@@ -259,3 +264,39 @@ class HvSettings(DeviceSettings):
         if key is None:
             return unit if default is None else default
         return min(unit, self.all_limits[key][1])
+
+
+def kept(board: int, channel: int) -> str:
+    """Give the name by which a channel is kept over restarts, "B0:CH3:": with its board, whether PVs say it or not."""
+    return f"B{board}:CH{channel}:"
+
+
+def of_kept(name: str) -> tuple[int, int]:
+    """Give board and channel of a name that `kept` gave.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _KEPT.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name!r} is the name of no channel")
+    return int(match[1]), int(match[2])
+
+
+def name_boards(memory: dict[str, Any], board: int) -> None:
+    """Bring what an earlier version kept of a supply of one board, whose channels it named "CH3:", to names of `kept`.
+
+    Args:
+        memory: what was kept; changed in place.
+        board: the address of that board.
+    """
+
+    def named(name: str) -> str:
+        return name if name.startswith("B") else f"B{board}:{name}"
+
+    memory["channels"] = {named(name): told for name, told in memory.get("channels", {}).items()}
+    for interlock in memory.get("interlocks", {}).values():
+        if (latch := interlock.get("latch")) is not None:
+            action = latch["action"]
+            action["channels"] = [named(name) for name in action["channels"]]
+            action["standby"] = {named(name): volts for name, volts in action["standby"].items()}

@@ -80,7 +80,7 @@ def _channel(settings: HvSettings, board: BoardShape, number: int) -> list[Signa
         result.append(read(f"{name}_RBV", unit, doc=f"{doc}, as the unit says", archive=MONITOR, **shared))
     for name, states, level, doc in CHOICES:
         result += [
-            setpoint(f"{place}{name}", type=states, level=level, doc=title + doc, group=group),
+            setpoint(f"{place}{name}", type=states, level=level, confirm=name == "ON", doc=title + doc, group=group),
             read(f"{name}_RBV", type=states, doc=f"{doc}, as the unit says", archive=MONITOR),
         ]
     volts = spans.get("VSET", Range(0.0, 0.0, 1))
@@ -125,7 +125,7 @@ def _channel(settings: HvSettings, board: BoardShape, number: int) -> list[Signa
         read("TRIPTIME", type=str, doc="When it tripped last (UTC)"),
         read("TRIPCOUNT", type=int, archive=MONITOR, doc="Trips so far"),
         read("IHIST", "uA", count=VALUES, doc=f"IMON before the trip, one each {STEP:g} s"),
-        command(f"{place}TRIPCLEAR", doc=title + "Clear a trip: VSET 0, OFF, BDCLR", group=group),
+        command(f"{place}TRIPCLEAR", confirm=True, doc=title + "Clear a trip: VSET 0, OFF, BDCLR", group=group),
     ]
     return result
 
@@ -173,8 +173,8 @@ def _board(settings: HvSettings, number: int, channels: int) -> list[Signal]:
 
 
 LINE = (
-    command("ALLOFF", group="Line", doc="Switch all channels off, at once"),
-    command("ALLSTANDBY", group="Line", doc="Lower all channels to standby; off where there is none"),
+    command("ALLOFF", confirm=True, group="Line", doc="Switch all channels off, at once"),
+    command("ALLSTANDBY", confirm=True, group="Line", doc="Lower all channels to standby; off where there is none"),
     setpoint("READONLY", type=NO_YES, level=EXPERT, group="Line", doc="1: nothing at all is written, OFF neither"),
     readback("LATENCY", "ms", precision=1, group="Line", doc="Time that the unit takes for an answer"),
     readback("TIMEOUTS", type=int, archive=MONITOR, group="Line", doc="Answers that did not come, since the start"),

@@ -4,16 +4,19 @@ It switches off and lowers; it never switches on and never raises. All of it is 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from drivers.errors import DeviceError, DriverError, LinkError, LinkTimeout
 from iocs.hv.channel import ChannelState
 from iocs.hv.protection import Kind
 from iocs.hv.puts import Puts
-from iocs.hv.ramps import Ramps
-from iocs.hv.settings import HvSettings
+from iocs.hv.ramps import Aborted, Key, Ramps
+from iocs.hv.settings import HvSettings, kept, of_kept
 from iocs.signals import Refused
+
+log = logging.getLogger(__name__)
 
 Deed = dict[str, Any]
 
@@ -24,15 +27,15 @@ def deed(settings: HvSettings, kind: Kind, channels: list[str], to: float | None
     Args:
         settings: of the supply.
         kind: off, standby, ramp.
-        channels: "CH3:" ...; none = all.
+        channels: names by which they are kept; none = all.
         to: V; for ramp.
     """
-    standby = {settings.places([key])[0]: table.standby for key, table in settings.channel.items()}
+    standby = {settings.kept_names([key])[0]: table.standby for key, table in settings.channel.items()}
     return {
         "kind": kind,
         "channels": channels,
         "to": to,
-        "standby": {place: volts for place, volts in standby.items() if volts is not None},
+        "standby": {name: volts for name, volts in standby.items() if volts is not None},
     }
 
 
@@ -40,77 +43,109 @@ class Unasked:
     """Carries deeds out.
 
     Args:
+        settings: of the supply.
         orders: to the unit.
         ramps: of the groups that are only lowered together.
         channels: what is known of each channel, by board and number.
         turn: held while something else is put; what lowers waits for it, what switches off does not.
         overtake: called with the place of a channel before it is switched off: puts that wait for it are refused.
         note: notes in the put log (signal, value, old value, who and why, why not).
+        permit: raises Refused while nothing may be written.
     """
 
     def __init__(
         self,
+        settings: HvSettings,
         orders: Puts,
         ramps: Ramps,
-        channels: Mapping[tuple[int, int], ChannelState],
+        channels: Mapping[Key, ChannelState],
         turn: asyncio.Lock,
         overtake: Callable[[str], None],
         note: Callable[[str, Any, Any, str, str], None],
+        permit: Callable[[], None],
     ) -> None:
+        self._settings = settings
         self._orders, self._ramps, self._channels, self._turn = orders, ramps, channels, turn
-        self._overtake, self._note = overtake, note
+        self._overtake, self._note, self._permit = overtake, note, permit
         self._said: dict[tuple[str, str], str] = {}  # failures that are in the put log already
 
-    async def carry_out(self, what: Deed, by: str) -> None:
+    async def carry_out(self, what: Deed, by: str, *, asked: bool = False) -> None:
         """Do it; return when the unit has confirmed all of it.
 
         What cannot be lowered is switched off: a channel without standby, and one that does not take the voltage.
 
+        Args:
+            what: see `deed`.
+            by: who and why.
+            asked: whether a person did; then another one may abort it, and nothing is switched off for that.
+
         Raises:
             DriverError: something is not confirmed; the text says what. LinkError: the unit is lost.
+            Refused: nothing may be written.
         """
-        keys = {channel.place: key for key, channel in self._channels.items()}
+        self._permit()
+        keys = {kept(*key): key for key in self._channels}
         if not keys:
             raise DeviceError("the unit has not told its channels yet")
         wanted = what["channels"] or list(keys)
-        places = [place for place in wanted if place in keys]
-        levels = {place: what["standby"].get(place) if what["kind"] == "standby" else what["to"] for place in places}
-        if what["kind"] == "off":
-            levels = dict.fromkeys(places)
-        failed = await self._all_off([keys[place] for place, volts in levels.items() if volts is None], by)
-        lowered = {place: volts for place, volts in levels.items() if volts is not None}
+        levels = {
+            keys[name]: {"off": None, "ramp": what["to"]}.get(what["kind"], what["standby"].get(name))
+            for name in wanted
+            if name in keys
+        }
+        failed = await self._all_off([key for key, volts in levels.items() if volts is None], by)
+        lowered = {self._channels[key].place: volts for key, volts in levels.items() if volts is not None}
         groups = self._ramps.grouped(lowered)
-        for place in lowered.keys() - {place for group in groups for place in group}:
-            failed += await self._lower(keys[place], lowered[place], by)
-        for result in await asyncio.gather(*(self._lower_together(group, keys, by) for group in groups)):
+        together = {place for group in groups for place in group}
+        for key, volts in levels.items():
+            if volts is not None and self._channels[key].place not in together:
+                failed += await self._lower(key, volts, by)
+        for result in await asyncio.gather(*(self._lower_together(group, by, asked) for group in groups)):
             failed += result
-        failed += [f"the unit has no {place[:-1]}" for place in wanted if place not in keys]
+        failed += [
+            f"the unit has no {place[:-1]}" for place in self._missing(name for name in wanted if name not in keys)
+        ]
         if failed:
             raise DeviceError("; ".join(failed))
 
-    async def _all_off(self, keys: list[tuple[int, int]], by: str) -> list[str]:
+    def _missing(self, names: Iterable[str]) -> list[str]:
+        """Give the channels that are not there and should be; what nobody names any more cannot be waited for."""
+        named = {name for table in self._settings.interlock for name in self._settings.kept_names(table.channels)}
+        found = []
+        for name in names:
+            board, number = of_kept(name)
+            told = any(of == board for of, _ in self._channels) or board not in self._settings.boards
+            if told and name not in named:
+                log.warning("neither unit nor site file has %s any more: nothing is done to it", name[:-1])
+            else:
+                found.append(self._settings.place(board, number))
+        return found
+
+    async def _all_off(self, keys: list[Key], by: str) -> list[str]:
         """Switch channels off, all at once; give what failed."""
         results = await asyncio.gather(*(self._off(key, by) for key in keys), return_exceptions=True)
         for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, DriverError):
+            if isinstance(result, BaseException) and not isinstance(result, DriverError | Refused):
                 raise result
-        return [str(result) for result in results if isinstance(result, DriverError)]
+        return [str(result) for result in results if isinstance(result, DriverError | Refused)]
 
-    async def _off(self, key: tuple[int, int], by: str) -> None:
+    async def _off(self, key: Key, by: str) -> None:
         channel = self._channels[key]
         old = None if channel.stat is None else channel.stat & 1
-        self._overtake(channel.place)
         try:
+            self._permit()
+            self._overtake(channel.place)
             await self._orders.off(*key)
-        except DriverError as error:
+        except (DriverError, Refused) as error:
             self._tell(f"{channel.place}ON", 0, old, by, str(error))
             raise
         self._tell(f"{channel.place}ON", 0, old, by)
 
-    async def _lower(self, key: tuple[int, int], volts: float, by: str) -> list[str]:
+    async def _lower(self, key: Key, volts: float, by: str) -> list[str]:
         name = f"{self._channels[key].place}VSET"
         try:
             async with self._turn:
+                self._permit()
                 lowered = await self._orders.lower(*key, volts)
         except LinkError as error:
             self._tell(name, volts, None, by, str(error))
@@ -122,17 +157,17 @@ class Unasked:
             self._tell(name, lowered[1], lowered[0], by)
         return []
 
-    async def _lower_together(
-        self, group: Mapping[str, float], keys: Mapping[str, tuple[int, int]], by: str
-    ) -> list[str]:
+    async def _lower_together(self, group: Mapping[str, float], by: str, asked: bool) -> list[str]:
         try:
-            await self._ramps.lower(group, by)
+            await self._ramps.lower(group, by, abortable=asked)
         except LinkError as error:
             return _later(error)
         except (DriverError, Refused) as error:
             for place, volts in group.items():
                 self._tell(f"{place}VSET", volts, None, by, str(error))
-            return await self._all_off([keys[place] for place in group], by)
+            if asked and isinstance(error, Aborted):
+                return [str(error)]
+            return await self._all_off([key for key, channel in self._channels.items() if channel.place in group], by)
         return []
 
     def _tell(self, name: str, value: Any, old: Any, by: str, why_not: str = "") -> None:

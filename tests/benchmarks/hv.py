@@ -1,6 +1,7 @@
-"""A supply of four channels: exchanges for one reading of it, OFF under load, and a put that is confirmed.
+"""A supply of four channels: exchanges for one reading of it, OFF under load, a put that is confirmed, and how long
+an interlock takes from what is wrong with the gas to OFF on the wire.
 
-    python -m tests.benchmarks.hv [--seconds 20] [--offs 20]
+    python -m tests.benchmarks.hv [--seconds 20] [--offs 20] [--trips 5]
 
 The IOC, the simulator and the clients are processes on this host. The peer is what the old scripts did: for each
 channel four reads (VMon, IMonH, VSet, ISet), each of two calls of the vendor's library, which asks for the type first.
@@ -13,6 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from iocs.hv.interlocks import PERIOD as LOOK
+from iocs.hv.interlocks import SAVING
+from iocs.interlock import State
+from tests.gas_hv_lab import DELAY, HOW, LOST_AFTER, MAX_AGE, PERIOD, GasAndHv
 from tests.hv_lab import HvLab
 from tests.processes import wait_for
 
@@ -68,11 +73,43 @@ def put(lab: HvLab, puts: int) -> None:
     print(f"put of VSET, checked, sent and read back: {1e3 * statistics.median(took):.1f} ms (median of {puts})")
 
 
+def trips(lab: GasAndHv, times: int) -> None:
+    """Let something be wrong with the gas, see the OFF on the wire, mend it, reset; and so on."""
+    gas = lab.start()
+    told = {
+        "humid": (PERIOD + DELAY, "period of the sensor + delay"),
+        "cable": (LOST_AFTER + DELAY, "lost_after of the sensor + delay"),
+        "kill": (MAX_AGE + DELAY, "max_age + delay"),
+        "freeze": (MAX_AGE + DELAY, "max_age + delay"),
+    }
+    for how in HOW:
+        took = []
+        for _ in range(times):
+            seen = len(lab.wire())
+            began = lab.spoil(how, gas)
+            lab.see("ILK1:STATE", State.TRIPPED)
+            took.append((lab.offs(seen)[0]["time_ns"] - began) / 1e9)
+            gas = lab.mend(how, gas)
+            wait_for(lambda: _reset(lab), "reset")
+        bound, words = told[how]
+        print(
+            f"gas interlock, {how}, {times} times: OFF on the wire after {min(took):.2f} .. {max(took):.2f} s, median "
+            f"{statistics.median(took):.2f}; told {bound:g} s ({words}), "
+            f"with two looks and the latch on its way to the disk {bound + 2 * LOOK + SAVING:g} s at most"
+        )
+
+
+def _reset(lab: GasAndHv) -> bool:
+    lab.put("ILK1:RESET", 1)
+    return lab.hv("ILK1:STATE") == State.ARMED
+
+
 def main() -> None:
     """Run all of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the count of exchanges")
     parser.add_argument("--offs", type=int, default=20, help="how often to switch off under load")
+    parser.add_argument("--trips", type=int, default=5, help="how often to trip for each reason")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, HvLab(Path(directory)) as lab:
         lab.site()
@@ -82,6 +119,8 @@ def main() -> None:
         polling(lab, options.seconds)
         put(lab, 50)
         off_under_load(lab, options.offs)
+    with tempfile.TemporaryDirectory() as directory, GasAndHv(Path(directory)) as lab:
+        trips(lab, options.trips)
 
 
 if __name__ == "__main__":

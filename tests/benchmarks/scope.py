@@ -1,10 +1,12 @@
 """How fast waveforms come: our link, python-vxi11 and bare TCP from the same simulated scope; scaling; events a second.
 
-The simulator is a process of its own; bare TCP is a sender of the same number of bytes. Ratios are to python-vxi11 with
-its default options in the same run.
+The simulator and each client are processes of their own; bare TCP is a sender of the same number of bytes. Ratios are
+to python-vxi11 with its default options in the same run.
 """
 
 import asyncio
+import os
+import resource
 import socket
 import subprocess
 import sys
@@ -18,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from drivers.lecroy.acquire import acquire, read_event
+from drivers.lecroy.instrument import Instrument, parse_address, room
 from drivers.lecroy.run import Run
 from drivers.lecroy.scope import Scope
-from drivers.lecroy.vxi11 import Instrument, parse_address
 from drivers.lecroy.wavedesc import decode
 from iocs.scope_waveforms import prepared
 
@@ -29,6 +31,7 @@ with warnings.catch_warnings():
     import vxi11
 
 SECONDS = 2.0
+QUESTION = "C2:WF? DAT1"
 
 
 def best(read: Callable[[], object]) -> tuple[float, float]:
@@ -67,36 +70,78 @@ def bare(size: int) -> tuple[float, float]:
     return result
 
 
+def our_client(address: str) -> Callable[[], int]:
+    """Our link, into one buffer that is used again."""
+    ours = Instrument(parse_address(address))
+    ours.timeout = 60.0
+    buffer = room()
+
+    def read() -> int:
+        ours.write_raw(QUESTION.encode())
+        return ours.read_into(buffer)
+
+    return read
+
+
+def python_vxi11(address: str) -> Callable[[], int]:
+    """python-vxi11 as it is."""
+    host, port = parse_address(address).host, parse_address(address).port
+    theirs = vxi11.Instrument(host)
+    theirs.client = vxi11.vxi11.CoreClient(host, port)
+    theirs.timeout = 60
+
+    def read() -> int:
+        theirs.write(QUESTION)
+        return len(theirs.read_raw())
+
+    return read
+
+
+def python_vxi11_warm(address: str) -> Callable[[], int]:
+    """python-vxi11 in a process that has freed a larger block before: glibc then keeps the memory of its copies."""
+    bytes(8 << 20)
+    return python_vxi11(address)
+
+
+CLIENTS = {"ours": our_client, "python-vxi11": python_vxi11, "python-vxi11, warm": python_vxi11_warm}
+
+
+def measure(name: str, address: str) -> None:
+    """What one client's process does: read again and again, and print size, shortest time, mean CPU, memory."""
+    read = CLIENTS[name](address)
+    size = read()
+    print(size, *best(read), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
+    os._exit(0)  # python-vxi11 complains of links that are not closed
+
+
 def reading(address: str, points: int) -> None:
-    """Read rates of one trace."""
+    """Read rates of one trace; each client in a fresh process, as what one did to the allocator changes the next."""
     ours = Instrument(parse_address(address))
     ours.timeout = 60.0
     ours.write(f"CHDR OFF;CORD LO;CFMT DEF9,WORD,BIN;SEQ OFF;MSIZ {points};TRMD SINGLE;WAIT 30;*OPC?")
     ours.read()
-    theirs = vxi11.Instrument(ours.host)
-    theirs.client = vxi11.vxi11.CoreClient(ours.host, ours.address.port)
-    theirs.timeout = 60
-    buffer = bytearray()
-
-    def our_read() -> int:
-        ours.write_raw(b"C2:WF? DAT1")
-        return ours.read_into(buffer)
-
-    def their_read() -> bytes:
-        theirs.write("C2:WF? DAT1")
-        return theirs.read_raw()
-
-    size = our_read()
-    assert their_read() == buffer[:size]
-    rates = {"ours": best(our_read), "python-vxi11": best(their_read), "bare TCP": bare(size)}
-    for name, (shortest, cpu) in rates.items():
-        print(f"  {size / 1e6:7.2f} MB {name:13} {size / shortest / 1e6:8.0f} MB/s  client CPU {cpu * 1e3:7.2f} ms")
-    (mine, my_cpu), (peers, peers_cpu), (least, _) = rates.values()
-    print(
-        f"  rate: {peers / mine:.2f} x python-vxi11, {least / mine:.2f} x bare TCP; CPU {my_cpu / peers_cpu:.2f} of it"
-    )
     ours.close()
-    theirs.close()
+    times: dict[str, tuple[float, float]] = {}
+    size = 0
+    for name in CLIENTS:
+        command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.scope", name, address]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        size, memory = int(told[0]), int(told[3])
+        times[name] = float(told[1]), float(told[2])
+        said(name, size, times[name], f", {memory / 1e6:.0f} MB resident")
+    times["bare TCP"] = bare(size)
+    said("bare TCP", size, times["bare TCP"])
+    mine, my_cpu = times["ours"]
+    for name, (shortest, cpu) in times.items():
+        if name != "ours":
+            print(f"  ours to {name}: {shortest / mine:.2f} x the rate, {my_cpu / cpu:.2f} x the CPU")
+
+
+def said(name: str, size: int, measured: tuple[float, float], more: str = "") -> None:
+    """Print the absolutes of a client."""
+    shortest, cpu = measured
+    rate = size / shortest / 1e6
+    print(f"  {size / 1e6:7.2f} MB {name:18} {rate:8.0f} MB/s  client CPU {cpu * 1e3:7.2f} ms{more}")
 
 
 def scaling() -> None:
@@ -137,17 +182,19 @@ def main() -> None:
     """Run all."""
     command = [sys.executable, "-W", "ignore", "-m", "drivers.lecroy.simulator", "--port", "0", "--rate", "10000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as simulator:
-        address = simulator.stdout.readline().split()[2]
-        threading.Thread(target=simulator.stdout.read, daemon=True).start()
-        print("read rate:")
-        for points in (500_000, 16_000_000):
-            reading(address, points)
-        print("scaling:")
-        scaling()
-        print("events (one channel; the simulator digitises each one):")
-        asyncio.run(events(address))
-        simulator.terminate()
+        try:
+            address = simulator.stdout.readline().split()[2]
+            threading.Thread(target=simulator.stdout.read, daemon=True).start()
+            print("read rate:")
+            for points in (500_000, 16_000_000):
+                reading(address, points)
+            print("scaling:")
+            scaling()
+            print("events (one channel; the simulator digitises each one):")
+            asyncio.run(events(address))
+        finally:
+            simulator.terminate()
 
 
 if __name__ == "__main__":
-    main()
+    measure(*sys.argv[1:]) if sys.argv[1:] else main()

@@ -413,6 +413,29 @@ def test_off_waits_for_one_exchange_whatever_else_is_asked(link: str) -> None:
     run(test())
 
 
+@both_links
+def test_off_does_not_wait_until_the_line_is_in_step_again(link: str) -> None:
+    """Proved by the wire log: after the question that is lost OFF is the next that is said, before any check."""
+
+    async def test() -> None:
+        async with supply(link) as simulator, client(simulator) as hv:
+            await simulator.set(ignored=3)
+            seen = len(simulator.requests())
+            read = asyncio.create_task(hv.read(0, "VMON"))
+            await eventually(lambda: len(simulator.requests()) > seen)
+            offs = [asyncio.create_task(hv.off(0, channel)) for channel in (1, 2)]
+            await eventually(lambda: len(simulator.requests()) > seen + 2)
+            asked = [each.split(",", 1)[1] for each in simulator.requests()[seen:]]
+            assert asked[0] == "CMD:MON,CH:4,PAR:VMON"
+            assert sorted(asked[1:3]) == ["CMD:SET,CH:1,PAR:OFF", "CMD:SET,CH:2,PAR:OFF"], asked
+            assert hv.counts.desyncs == 1
+            for channel, stat in zip((1, 2), await asyncio.gather(*offs), strict=True):
+                assert not stat[channel] & 1  # sent again in its turn, and confirmed
+            assert (await read)[0] == 100.0
+
+    run(test())
+
+
 def test_off_wins_over_an_on_that_waits() -> None:
     async def test() -> None:
         async with supply(boards={0: SimulatedBoard()}) as simulator, client(simulator) as hv:

@@ -1,22 +1,27 @@
 """The supply through a stand-in for CAEN's library: the same client, the same simulated unit, the library's faults."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from drivers.caen_hv.client import Client, ErrorReply, LostReply, NotSent
+from drivers.caen_hv.client import BoardSilent, Client, ErrorReply, LostReply, NotSent
 from drivers.caen_hv.library import merged
-from drivers.caen_hv.simulator import Simulator
+from drivers.caen_hv.simulator import SimulatedBoard, Simulator
 from drivers.errors import DriverError, LinkError
 from drivers.link import parse_address
 from tests import caen_library
 from tests.hv_lab import HvLab
 from tests.processes import wait_for
+from tests.thermostat_lab import MINOR
 
-FAULTS = ("EVERY", "TYPES", "DOWN", "HANG", "NOLOW")
+SOFT = 15
+STAND_IN = str(Path(__file__).parents[1] / "pycaenhv")
+FAULTS = ("EVERY", "TYPES", "DOWN", "HANG", "NOLOW", "BOARDS")
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +29,25 @@ def library():
     return caen_library.build()
 
 
+@pytest.fixture(params=["caen_libs", "pycaenhv"])
+def binding(request, library, monkeypatch):
+    """Have one of the two packages installed alone; the real pycaenhv where it is, else a stand-in for it."""
+    if request.param == "caen_libs":
+        return
+    monkeypatch.setitem(sys.modules, "caen_libs", None)
+    monkeypatch.setitem(sys.modules, "caen_libs.caenhvwrapper", None)
+    monkeypatch.delitem(sys.modules, "pycaenhv.functions", raising=False)
+    monkeypatch.delitem(sys.modules, "pycaenhv", raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path, STAND_IN])
+
+
 @asynccontextmanager
-async def supply(library, *, opened=True):
+async def supply(library, *, opened=True, boards=1):
     for name in FAULTS:
         caen_library.fault(library, name, 0)
-    async with Simulator(speed=50) as unit:
-        client = Client(address(unit, library))
+    caen_library.fault(library, "BOARDS", boards)
+    async with Simulator({n: SimulatedBoard(serial=str(174 + n)) for n in range(boards)}, speed=50) as unit:
+        client = Client(address(unit, library), tuple(range(boards)))
         try:
             if opened:
                 await client.open()
@@ -42,7 +60,7 @@ def address(unit, library):
     return f"caen://N1470/TCPIP/{unit.host}:{unit.port}?library={library}"
 
 
-def test_the_same_client_identifies_reads_sets_and_switches(library):
+def test_the_same_client_identifies_reads_sets_and_switches(library, binding):
     async def run():
         async with supply(library) as (client, unit):
             (board,) = client.units.values()
@@ -73,7 +91,28 @@ def test_the_same_client_identifies_reads_sets_and_switches(library):
     asyncio.run(run())
 
 
-def test_what_the_unit_refuses_is_told_as_over_tcp(library):
+def test_several_boards_are_slots_and_one_that_falls_silent_takes_no_other_with_it(library, binding):
+    async def run():
+        async with supply(library, boards=3) as (client, unit):
+            assert [board.serial for board in client.units.values()] == ["174", "175", "176"]
+            assert await client.set(2, 3, "VSET", 77.7) == 77.7
+            assert await client.on(1, 0) & 1
+            assert await client.read(2, "VSET") == (0.0, 0.0, 0.0, 77.7) and await client.read(0, "VSET") == (0.0,) * 4
+            assert await client.read(1, "BDCTR") == ("REMOTE",) and await client.clear(2) == 0
+            asked = [text.replace("$BD:", "").split(",")[0] for text in unit.requests("SET")]
+            assert asked == ["02", "01", "02"], unit.requests("SET")
+            unit.boards[1].silent = True
+            with pytest.raises(BoardSilent):
+                await client.read(1, "VSET")
+            assert await client.read(2, "VSET") == (0.0, 0.0, 0.0, 77.7) and client.is_open
+            unit.boards[1].silent = False
+            assert (await client.identify(1)).serial == "175"
+            assert not (await client.off(1, 0))[0] & 1
+
+    asyncio.run(run())
+
+
+def test_what_the_unit_refuses_is_told_as_over_tcp(library, binding):
     async def run():
         async with supply(library) as (client, unit):
             with pytest.raises(NotSent, match=r"is not within 0 \.\. 8000 V"):
@@ -89,7 +128,7 @@ def test_what_the_unit_refuses_is_told_as_over_tcp(library):
 
 
 @pytest.mark.parametrize("every", [2, 3, 7])
-def test_calls_that_fail_with_a_timeout_cost_a_reading_and_never_a_wrong_value(library, every):
+def test_calls_that_fail_with_a_timeout_cost_a_reading_and_never_a_wrong_value(library, binding, every):
     async def run():
         async with supply(library) as (client, unit):
             for number, channel in enumerate(unit.boards[0].channels):
@@ -127,7 +166,7 @@ def test_a_set_whose_call_failed_is_read_back_and_never_sent_again(library):
     asyncio.run(run())
 
 
-def test_a_type_that_cannot_be_is_no_value(library):
+def test_a_type_that_cannot_be_is_no_value(library, binding):
     async def run():
         async with supply(library, opened=False) as (client, unit):
             caen_library.fault(library, "TYPES", 1)
@@ -141,7 +180,7 @@ def test_a_type_that_cannot_be_is_no_value(library):
     asyncio.run(run())
 
 
-def test_a_session_that_is_lost_is_closed_and_opened_anew(library):
+def test_a_session_that_is_lost_is_closed_and_opened_anew(library, binding):
     async def run():
         async with supply(library) as (client, unit):
             caen_library.fault(library, "DOWN", 1)
@@ -186,19 +225,51 @@ def test_a_call_that_hangs_is_given_up_and_nothing_is_begun_until_it_is_back(lib
     asyncio.run(run())
 
 
+HANG = """
+import asyncio, sys
+from drivers.caen_hv import wrapper
+from drivers.caen_hv.client import Client
+from drivers.errors import LinkError
+
+wrapper.CALL = 0.3
+try:
+    asyncio.run(Client(sys.argv[1]).open())
+except LinkError as error:
+    print(error)
+"""
+
+
+def test_a_call_that_never_comes_back_does_not_hold_up_the_end_of_the_program(library):
+    async def run():
+        async with Simulator() as unit:
+            arguments = (sys.executable, "-c", HANG, address(unit, library))
+            program = await asyncio.create_subprocess_exec(
+                *arguments, stdout=subprocess.PIPE, env={**os.environ, "STUB_HANG": "600"}
+            )
+            said, _ = await asyncio.wait_for(program.communicate(), 60)
+            assert b"has not come back for" in said
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
-    ("high", "low", "now", "imon"),
+    ("high", "low", "now", "imon", "both"),
     [
-        ("12.34", "0.000", "HIGH", "12.34"),
-        ("0.00", "1.234", "LOW", "1.234"),
-        ("0.00", "1.234", "HIGH", "1.234"),
-        ("0.00", "0.000", "LOW", "0.000"),
-        ("12.34", "1.234", "HIGH", "12.34"),
-        ("12.34", "1.234", "LOW", "1.234"),
+        ("12.34", "0.000", "HIGH", "12.34", False),
+        ("0.00", "1.234", "LOW", "1.234", False),
+        ("0.00", "1.234", "HIGH", "1.234", False),
+        ("0.00", "0.000", "LOW", "0.000", False),
+        ("12.34", "1.234", "HIGH", "12.34", True),
+        ("12.34", "1.234", "LOW", "1.234", True),
+        ("0.00", "1.234", "", "1.234", False),
+        ("12.34", "0.000", "", "12.34", False),
+        ("0.00", "0.000", "", "0.00", False),
+        ("9.34", "12.340", "", "12.340", True),
     ],
 )
-def test_imon_is_the_one_that_is_live(high, low, now, imon):
-    assert merged(high, low, now) == imon
+def test_imon_is_the_one_that_is_live(high, low, now, imon, both):
+    got, doubt = merged(high, low, now)
+    assert got == imon and bool(doubt) == both
 
 
 @pytest.mark.parametrize(
@@ -235,6 +306,8 @@ def test_what_cannot_be_opened_says_why(library, link, why):
     asyncio.run(run())
 
 
+ALONE = "sys.modules['caen_libs'] = None\n"
+NEITHER = "sys.modules['pycaenhv'] = None\n"
 OPEN = "import asyncio, sys\nfrom drivers.caen_hv.client import Client\nasyncio.run(Client(sys.argv[1]).open())"
 
 
@@ -243,7 +316,12 @@ OPEN = "import asyncio, sys\nfrom drivers.caen_hv.client import Client\nasyncio.
     [
         ("caen://N1470/TCPIP/10.0.0.5", "", "Install libcaenhvwrapper.so where the loader finds it"),
         ("caen://N1470/TCPIP/10.0.0.5?library=/nowhere.so", "", "the library cannot be loaded"),
-        ("caen://N1470/TCPIP/10.0.0.5", "sys.modules['caen_libs'] = None\n", "pip install 'countinghouse[caen]'"),
+        (
+            "caen://N1470/TCPIP/10.0.0.5",
+            f"{ALONE}sys.modules['pycaenhv'] = None\n",
+            "pip install 'countinghouse[caen]'",
+        ),
+        ("caen://N1470/TCPIP/10.0.0.5", f"{ALONE}sys.path.append({STAND_IN!r})\n", "Cannot find libcaenhvwrapper.so"),
     ],
 )
 def test_what_is_missing_is_told_with_its_cure(library, link, hidden, why):
@@ -279,15 +357,19 @@ def test_a_supply_through_the_library_as_pvs(tmp_path, library):
         assert len(lab.requests()) == 3
 
 
-def test_what_the_library_does_not_tell_is_invalid_and_puts_go_on(tmp_path, library):
+def test_what_the_library_does_not_tell_is_invalid_what_is_in_doubt_alarms_and_puts_go_on(tmp_path, library):
     with HvLab(tmp_path) as lab:
-        lab.environment["STUB_BARE"] = "1"
+        lab.environment |= {"STUB_BARE": "1", "STUB_NOLOW": "1"}
         lab.site(f'library = "{library}"\n', link=f"caen://N1470/TCPIP/127.0.0.1:{lab.box_port}")
         lab.supply("--speed", "20")
         lab.ioc()
         lab.online()
         lab.see("CH0:VMON", lambda reading: reading["severity"] == 0)
         assert lab.read("HV:CTRLMODE")["severity"] == lab.read("HV:ALARM")["severity"] == 3
+        lab.say(channel={"number": 1, "vset": 500.0, "volts": 500.0, "on": True, "load": 1e8})
+        both = lab.see("CH1:IMON", 5.0)
+        assert (both["severity"], both["status"]) == (MINOR, SOFT), "IMonH and IMonL are both live"
+        assert lab.read("HV:CH0:IMON")["severity"] == 0
         lab.put("CH0:VSET", 250)
         assert lab.hv("CH0:VSET_RBV") == 250
         lab.say(board={"local": True})

@@ -2,6 +2,7 @@
 
 from tests.lab import Lab
 from tests.processes import Process
+from tests.scope_lab import ScopeLab
 from tests.thermostat_lab import Lab as Thermostats
 
 
@@ -17,6 +18,16 @@ def test_a_pmu_tells_its_stations(tmp_path):
         assert "nothing listens on that port" in check(lab.site, code=1)[-1]
         lab.start_simulator()
         assert check(lab.site)[-1].startswith("PMU: sends ")
+
+
+def test_a_scope_tells_what_it_is(tmp_path):
+    with ScopeLab(tmp_path) as lab:
+        site = lab.site()
+        assert "connection refused" in check(site, code=1)[-1]
+        box = lab.box()
+        assert check(site)[-1].endswith("inst0 is LECROY WR610ZI, serial LCRY2801N12345, firmware 6.5.0")
+        box.say({"vicp": True})
+        assert "Remote to LXI" in check(site, code=1)[-1]
 
 
 def test_a_kind_that_cannot_be_asked_says_so(tmp_path):

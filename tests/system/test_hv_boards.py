@@ -1,5 +1,7 @@
 """Several boards on one line, a serial port, and a supply of eight channels."""
 
+import json
+
 import pytest
 
 from iocs.signals import Catalogue
@@ -122,3 +124,74 @@ def test_over_a_serial_port_whose_cable_is_pulled(lab):
     lab.say(lost=1, garbled=1)
     wait_for(lambda: lab.hv("DESYNCS") > 0, "accident on the line")
     well(lab, "CH0:VMON")
+
+
+ACROSS = """boards = [0, 1]
+[[device.ramp]]
+name = "stack"
+channels = ["B0:3", "B1:0"]
+apart = 40
+rate = 100
+nominal = [60, 90]
+"""
+
+
+def test_a_group_whose_neighbours_are_on_two_boards(lab):
+    start(lab, ACROSS, "--boards", "2")
+    well(lab, "RAMP1:APART")
+    lab.put("RAMP1:PRESET", 1)
+    assert lab.hv("RAMP1:PREVIEW").startswith("B0:CH3 switched on, 0 -> 60 V; B1:CH0 switched on, 0 -> 90 V")
+    lab.put("RAMP1:GO", 1)
+    lab.see("RAMP1:STATE", 2)
+    assert (lab.hv("B0:CH3:VSET_RBV"), lab.hv("B1:CH0:VSET_RBV")) == (60, 90)
+    steps = [said["text"] for said in lab.wire() if "CMD:SET" in said["text"] and "VSET" in said["text"]]
+    at = {"$BD:00": 0.0, "$BD:01": 0.0}
+    for text in steps:
+        at[text[:6]] = float(text.rstrip("\\r").split("VAL:")[1])
+        assert abs(at["$BD:00"] - at["$BD:01"]) <= 40, steps
+    lab.see("RAMP1:APART", 30)
+    lab.say(board={"number": 1, "silent": True})
+    lab.see("RAMP1:APART", lambda reading: (reading["severity"], reading["status"]) == (INVALID, COMM))
+    lab.say(board={"number": 1, "silent": False})
+    assert well(lab, "RAMP1:APART")["value"] == 30
+
+
+LATCHED = """
+[[device.interlock]]
+name = "own"
+pv = "{prefix}HV:{place}CH3:VSET"
+high = 10
+channels = [{channel}]
+"""
+
+
+def test_what_is_latched_stays_when_a_board_is_added_and_taken_away(lab):
+    lab.site(LATCHED.format(prefix=lab.prefix, place="", channel="0"))
+    lab.supply("--speed", "20", "--boards", "2")
+    ioc = lab.ioc()
+    lab.online()
+    lab.see("ILK1:STATE", 1)
+    lab.put("CH1:VSOFTMAX", 99)
+    lab.say(channel={"number": 0, "vset": 50.0, "volts": 50.0, "on": True})
+    lab.say(board={"local": True})  # so that the OFF is refused
+    lab.say(channel={"number": 3, "vset": 11.0})
+    lab.see("ILK1:STATE", 3)
+    lab.see("ILK1:CAUSE.VAL$", lambda reading: "LOCAL" in reading["text"])
+    assert ioc.stop() == 0
+    lab.site("boards = [0, 1]\n" + LATCHED.format(prefix=lab.prefix, place="B0:", channel='"B0:0"'))
+    ioc = lab.ioc()
+    lab.online()
+    assert lab.hv("B0:CH1:VSOFTMAX") == 99
+    lab.say(board={"local": False})
+    lab.see("ILK1:STATE", 4)
+    assert lab.hv("B0:CH0:ON_RBV") == 0
+    lab.put("B1:CH1:VSOFTMAX", 88)
+    assert ioc.stop() == 0
+    lab.site(LATCHED.format(prefix=lab.prefix, place="", channel="0"))
+    lab.ioc()
+    lab.online()
+    assert lab.hv("CH1:VSOFTMAX") == 99 and lab.hv("ILK1:STATE") == 4
+    lab.refused("CH0:ON", 1, "the interlock own has tripped")
+    lab.put("CH1:VSOFTMAX", 98)
+    kept = json.loads((lab.directory / "state" / "HV.json").read_text())["data"]["memory"]["channels"]
+    assert kept["B1:CH1:"]["soft"] == {"VSET": 88} and kept["B0:CH1:"]["soft"] == {"VSET": 98}

@@ -1,71 +1,12 @@
 """The gas trips the high voltage, as in the example laboratory: each device in a process of its own."""
 
 import signal
-import subprocess
-import time
 
 import pytest
 
 from iocs.interlock import State
-from tests.hv_lab import HvLab
-from tests.processes import free_port, write_site
+from tests.gas_hv_lab import HOW, MAX_AGE, GasAndHv
 from tests.thermostat_lab import NO_ALARM
-
-MAX_AGE = 5.0
-GAS = """
-[[device]]
-name = "GAS"
-type = "iocs.gas:Gas"
-link = "serial://{port}"
-period = 0.3
-timeout = 0.5
-boot = 0.3
-warmup = 0
-"""
-HV = """
-[[device]]
-name = "HV"
-type = "iocs.hv:HV"
-link = "tcp://127.0.0.1:{box}"
-poll = 0.3
-poll_ramping = 0.2
-
-[[device.interlock]]
-name = "humid gas"
-pv = "{prefix}GAS:RH"
-server = "127.0.0.1:{server}"
-high = 60
-delay = 0.5
-max_age = {max_age}
-channels = [1, 2]
-"""
-
-
-class GasAndHv(HvLab):
-    """A gas sensor on a pty, a supply on TCP, an IOC for each."""
-
-    def start(self, max_age=MAX_AGE):
-        self.server = free_port()
-        self.port = self.directory / "usb-board"
-        devices = HV.format(box=self.box_port, prefix=self.prefix, server=self.server, max_age=max_age)
-        devices += GAS.format(port=self.port)
-        write_site(self.directory, self.prefix, devices)
-        self.supply("--speed", "20")
-        options = ("--pty", self.port, "--boot", 0.1)
-        self.board = self.process("drivers.bme680.simulator", *options, stdin=subprocess.PIPE)
-        self.board.line("listening")
-        gas = self.gas()
-        self.owner = self.ioc("--only", "HV")
-        self.online()
-        self.see("ILK1:STATE", State.ARMED)
-        for number in (0, 1, 2):
-            self.say(channel={"number": number, "vset": 500.0, "volts": 500.0, "on": True})
-        self.see("CH2:VMON", 500)
-        return gas
-
-    def gas(self):
-        """Start the IOC of the gas sensor."""
-        return self.ioc("--only", "GAS", "--port", self.server)
 
 
 @pytest.fixture
@@ -74,22 +15,13 @@ def lab(tmp_path):
         yield lab
 
 
-@pytest.mark.parametrize("how", ["humid", "cable", "kill", "freeze"])
+@pytest.mark.parametrize("how", HOW)
 def test_what_is_wrong_with_the_gas_trips_the_supply_in_time(lab, how):
     gas = lab.start()
-    began = time.time_ns()
-    match how:
-        case "humid":
-            lab.board.say({"humidity": 80})
-        case "cable":
-            lab.board.say({"unplug": True})
-        case "kill":
-            gas.popen.kill()
-        case "freeze":
-            gas.popen.send_signal(signal.SIGSTOP)
+    began = lab.spoil(how, gas)
     lab.see("ILK1:STATE", State.TRIPPED)
     gas.popen.send_signal(signal.SIGCONT)
-    offs = [said for said in lab.wire() if said["what"] == "request" and "PAR:OFF" in said["text"]]
+    offs = lab.offs()
     assert {said["text"].split("CH:")[1][0] for said in offs} == {"1", "2"} and lab.hv("CH0:LIVE") == 1
     took = (offs[0]["time_ns"] - began) / 1e9
     # s: the sensor's own loss, or the age of the last beat, then the delay; and what a loaded machine adds

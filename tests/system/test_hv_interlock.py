@@ -10,26 +10,38 @@ import pytest
 from iocs.interlock import State
 from tests.hv_lab import HvLab
 from tests.processes import free_port, wait_for, write_site
+from tests.raw_ca import NORMAL, NOWTACCESS, PUTFAIL, RawClient
 from tests.thermostat_lab import MAJOR, MINOR, NO_ALARM, THERMOSTAT
 
 WAITING, ARMED, DELAY, ACTING, TRIPPED, BYPASSED = State
 CH0 = "[device.channel.0]\nstandby = 100\n"
-ILK = '[[device.interlock]]\nname = "warm"\npv = "{pv}"\nhigh = 310\nhysteresis = 5\n{more}\n'
+WARM = "high = 310\nhysteresis = 5\n"
+ILK = '[[device.interlock]]\nname = "warm"\npv = "{pv}"\n{more}\n'
 
 
 class InterlockLab(HvLab):
     """A supply and a thermostat whose temperature must stay below 310 K, in one process or in two."""
 
-    def sites(self, more: str = "", *, interlock: str = "", server: bool = True, simulated: bool = True) -> None:
+    def sites(
+        self,
+        more: str = "",
+        *,
+        interlock: str = "",
+        server: bool = True,
+        simulated: bool = True,
+        pv: str = "T:CH0:T",
+        good: str = WARM,
+        rest: str = "",
+    ) -> None:
         """Write the site file of the supply and the thermostat; `interlock` goes on with the interlock's table."""
         self.t_port = free_port()
         self.t_ca = free_port()
         interlock += f'\nserver = "127.0.0.1:{self.t_ca}"' if server else ""
-        table = ILK.format(pv=f"{self.prefix}T:CH0:T", more=interlock)
+        table = ILK.format(pv=f"{self.prefix}{pv}", more=good + interlock)
         link = f"tcp://127.0.0.1:{self.box_port}"
         hv = f'[[device]]\nname = "HV"\ntype = "iocs.hv:HV"\nlink = "{link}"\npoll = 0.3\npoll_ramping = 0.2\n'
         t = THERMOSTAT.format(name="T", port=self.t_port)
-        path = write_site(self.directory, self.prefix, hv + more + CH0 + table + t)
+        path = write_site(self.directory, self.prefix, hv + more + CH0 + table + t, rest)
         if not simulated:
             path.write_text(path.read_text().replace("simulated = true", "simulated = false"))
 
@@ -154,6 +166,78 @@ def test_a_bypass_has_an_expiry_and_an_alarm_and_refuses_nothing(lab):
     lab.put("ILK1:BYPASS", 0.5)
     lab.tripped("above 310")
     assert lab.hv("ILK1:BYPASS") == 0
+
+
+def test_a_bypass_outlasts_a_restart_and_never_becomes_longer(lab):
+    ioc = one(lab)
+    lab.put("ILK1:BYPASS", 3600)
+    assert ioc.stop() == 0
+    lab.warm(400)
+    ioc = lab.ioc()
+    lab.online()
+    assert lab.state(BYPASSED)["severity"] == MINOR and 3000 < lab.hv("ILK1:BYPASS") <= 3600
+    assert "interlock warm is still bypassed by " in ioc.log()
+    lab.put("ILK1:BYPASS", 0)
+    lab.state(WAITING)  # it has not been good since the start
+    ioc.line("interlock warm is in force again")
+    lab.refused("CH2:ON", 1, "is not armed")
+    assert lab.requests() == []
+
+
+OPERATOR = """[access]
+read = ["127.0.0.0/8"]
+operator = ["127.0.0.3"]
+expert = ["127.0.0.1"]
+"""
+STACK = '[[device.ramp]]\nname = "stack"\nchannels = [2, 3]\napart = 100\nnominal = [10, 20]\n'
+
+
+def refused(line: dict, pv: str) -> bool:
+    return line["pv"] == pv and line["accepted"] is False
+
+
+def test_an_operator_resets_and_bypasses_nothing_and_confirms_no_ramp(lab):
+    lab.sites(STACK, server=False, rest=OPERATOR)
+    lab.supply("--speed", "20")
+    lab.thermometer()
+    lab.ioc()
+    lab.online()
+    lab.state(ARMED)
+    lab.live()
+    lab.warm(320)
+    lab.tripped("above 310")
+    lab.warm(300)
+    lab.wait("T:CH0:T", 300)
+    head = f"{lab.prefix}HV:"
+    with RawClient(int(lab.environment["EPICS_CA_SERVER_PORT"]), "127.0.0.3") as operator:
+        for name, value in (("ILK1:RESET", 1.0), ("ILK1:BYPASS", 60.0), ("RAMP1:GO", 1.0)):
+            sid, rights = operator.open(f"{head}{name}")
+            assert rights == 1 and operator.put(sid, value)[0] == NOWTACCESS, name
+            wait_for(
+                lambda name=name: any(refused(line, f"{head}{name}") for line in lab.put_log()), f"{name} in the log"
+            )
+        sid, _ = operator.open(f"{head}CH0:ON")
+        assert operator.put(sid, 1.0)[0] == PUTFAIL  # he may put it, and the interlock refuses
+        sid, _ = operator.open(f"{head}RAMP1:PRESET")
+        assert operator.put(sid, 1.0)[0] == NORMAL
+    assert lab.state(TRIPPED) and lab.hv("ILK1:BYPASS") == 0
+    lab.put("ILK1:RESET", 1)
+    lab.state(ARMED)
+
+
+@pytest.mark.parametrize("server", [True, False])
+def test_states_of_an_enum_are_named(lab, server):
+    lab.sites(pv="T:ONLINE", good='values = ["Online"]\n', server=server)
+    lab.supply("--speed", "20")
+    lab.thermometer()
+    if server:
+        lab.source()
+    lab.ioc(*(["--only", "HV"] if server else []))
+    lab.online()
+    lab.state(ARMED)
+    lab.t_box.say({"mute": True})
+    lab.state(TRIPPED)
+    assert f"{lab.prefix}T:ONLINE is 'Offline', not 'Online'" in lab.hv("ILK1:CAUSE.VAL$")
 
 
 @pytest.mark.parametrize("how", ["cable", "kill", "freeze"])
@@ -373,10 +457,16 @@ def test_what_cannot_be_lowered_is_switched_off(lab):
 
 
 def test_a_channel_that_the_unit_has_not_is_told_and_keeps_no_other_from_being_switched_off(lab):
-    one(lab, interlock="channels = [0, 1, 9]")
+    ioc = one(lab, interlock="channels = [0, 1, 9]")
     lab.warm(320)
     lab.see("ILK1:CAUSE.VAL$", lambda reading: "the unit has no CH9" in reading["text"])
     assert lab.hv("ILK1:STATE") == ACTING and {"CH:0,PAR:OFF", "CH:1,PAR:OFF"} <= set(lab.requests())
+    assert ioc.stop() == 0
+    path = lab.directory / "site.toml"
+    path.write_text(path.read_text().replace("[0, 1, 9]", "[0, 1]"))
+    ioc = lab.ioc()
+    lab.tripped("above 310")
+    assert "neither unit nor site file has B0:CH9 any more" in ioc.log()
 
 
 def test_a_reply_that_is_lost_is_no_reason_to_switch_off(lab):
@@ -465,8 +555,11 @@ def test_what_a_stop_does_is_what_the_site_file_says(lab, at_stop, sent):
     assert bool(noted) == bool(sent)
 
 
-def test_a_stop_does_not_wait_for_ever(lab):
+def test_a_stop_does_not_wait_for_ever_nor_for_a_unit_that_is_away(lab):
     lab.site('at_stop = "off"\nat_stop_within = 1\nlost_after = 60\ntimeout = 10\n')
+    ioc = lab.ioc()
+    assert ioc.stop() == 0
+    assert "at_stop = 'off' was not carried out: the unit does not answer" in ioc.log()
     lab.supply()
     ioc = lab.ioc()
     lab.online()

@@ -1,11 +1,13 @@
 """Neighbours that are ramped together, followed on the simulated supply's wire; presets with a preview; ALLSTANDBY."""
 
 import re
+import time
 from itertools import pairwise
 
 import pytest
 
 from iocs.hv.ramp_signals import State
+from iocs.hv.ramps import PATIENCE
 from tests.hv_lab import HvLab
 from tests.processes import wait_for
 
@@ -27,11 +29,11 @@ nominal = [200, 150, 100]
 """
 OWN = """
 [[device.interlock]]
-name = "own"
+name = "{name}"
 pv = "{prefix}HV:CH3:VSET"
 high = 10
 action = "standby"
-channels = [0, 1, 2]
+channels = {channels}
 """
 
 
@@ -58,6 +60,13 @@ class RampLab(HvLab):
         self.put(name, value)
         assert why in self.hv("LASTREJECT.VAL$")
 
+    def live(self) -> None:
+        """Have the group at its nominal voltages, as somebody left it, and the first interlock armed."""
+        self.see("ILK1:STATE", 1)
+        for number, level in enumerate((200.0, 150.0, 100.0)):
+            self.say(channel={"number": number, "vset": level, "volts": level, "on": True})
+        self.see("CH2:VMON", 100)
+
     def state(self, wanted: State, deadline: float = 60.0):
         """Wait until the group is in a state."""
         return self.see("RAMP1:STATE", int(wanted), deadline)
@@ -77,6 +86,11 @@ class RampLab(HvLab):
 def lab(tmp_path):
     with RampLab(tmp_path) as lab:
         yield lab
+
+
+def own(lab, name="own", channels="[0, 1, 2]"):
+    """Give an interlock on CH3:VSET that brings channels to standby."""
+    return OWN.format(name=name, prefix=lab.prefix, channels=channels)
 
 
 def volts(lab):
@@ -229,16 +243,62 @@ def test_all_standby_lowers_groups_together_and_the_others_at_once(lab):
 
 
 def test_an_interlock_lowers_a_group_together(lab):
-    lab.start(OWN.format(prefix=lab.prefix))
-    lab.see("ILK1:STATE", 1)
-    for number, level in enumerate((200.0, 150.0, 100.0)):
-        lab.say(channel={"number": number, "vset": level, "volts": level, "on": True})
-    lab.see("CH2:VMON", 100)
+    lab.start(own(lab))
+    lab.live()
     lab.put("CH3:VSET", 11)
     lab.see("ILK1:STATE", 4)
     assert [lab.hv(f"CH{n}:VSET_RBV") for n in range(3)] == [50, 40, 30]
     assert lab.apart() <= APART
-    lab.go(1)
-    lab.state(FAILED)
-    assert "the interlock own has tripped" in lab.hv("RAMP1:STATUS.VAL$")
+    lab.put("RAMP1:PRESET", 1)
+    lab.refused("RAMP1:GO", 1, "the interlock own has tripped")
     wait_for(lambda: volts(lab) == [50, 40, 30], "nothing raised")
+
+
+def test_two_interlocks_that_trip_together_lower_a_group_and_neither_breaks_the_other_off(lab):
+    lab.start(own(lab) + own(lab, "other", "[1, 2]"))
+    lab.live()
+    lab.see("ILK2:STATE", 1)
+    lab.put("CH3:VSET", 11)
+    lab.see("ILK1:STATE", 4)
+    lab.see("ILK2:STATE", 4)
+    assert [lab.hv(f"CH{n}:VSET_RBV") for n in range(3)] == [50, 40, 30]
+    assert lab.apart() <= APART and not [text for text in lab.requests() if "PAR:OFF" in text]
+
+
+def test_what_an_interlock_lowers_nobody_aborts_and_readonly_holds_as_it_is(lab):
+    lab.start(own(lab))
+    lab.live()
+    lab.put("CH3:VSET", 11)
+    lab.state(RAMPING)
+    lab.told("RAMP1:ABORT", 1, "interlock own: ")
+    lab.put("READONLY", 1)
+    lab.see("ILK1:CAUSE.VAL$", lambda reading: "READONLY is set" in reading["text"])
+    assert lab.hv("ILK1:STATE") == 3 and not [text for text in lab.requests() if "PAR:OFF" in text]
+    assert lab.apart() <= APART
+    lab.put("READONLY", 0)
+    lab.see("ILK1:STATE", 4)
+    assert [lab.hv(f"CH{n}:VSET_RBV") for n in range(3)] == [50, 40, 30]
+
+
+def test_one_of_a_group_that_cannot_be_lowered_alone_is_switched_off_at_once(lab):
+    lab.start(own(lab, channels="[1]"))
+    lab.live()
+    began = time.monotonic()
+    lab.put("CH3:VSET", 11)
+    lab.see("ILK1:STATE", 4)
+    assert time.monotonic() - began < PATIENCE
+    assert [text for text in lab.requests() if not text.startswith("CH:3")] == ["CH:1,PAR:OFF"]
+    noted = [line for line in lab.put_log() if line["pv"].endswith("CH1:VSET")]
+    assert [line["accepted"] for line in noted] == [False] and "neighbours would be 160 V apart" in noted[0]["reason"]
+
+
+def test_an_all_standby_that_a_person_aborts_switches_nothing_off(lab):
+    lab.start(own(lab))
+    lab.live()
+    lab.libca.begin(f"{lab.prefix}HV:ALLSTANDBY", 1)
+    lab.state(RAMPING)
+    lab.put("RAMP1:ABORT", 1)
+    lab.state(ABORTED)
+    lab.see("LASTREJECT.VAL$", lambda reading: "ALLSTANDBY = 1: RAMP1: aborted by" in reading["text"])
+    assert not [text for text in lab.requests() if "PAR:OFF" in text and not text.startswith("CH:3")]
+    assert lab.hv("CH0:ON_RBV") == 1 and lab.apart() <= APART

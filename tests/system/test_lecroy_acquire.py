@@ -109,6 +109,33 @@ def test_a_trigger_that_never_comes_is_stopped_in_order(tmp_path):
         assert (tmp_path / "pico-0001.npz").exists()
 
 
+def test_channels_that_the_scope_shows_are_kept_where_none_are_named(tmp_path):
+    with simulator() as scope:
+        scope.say({"panel": "C1:TRA OFF;C4:TRA OFF"})
+        with acquire(scope.address, tmp_path, "-n", "2", "-c", "C2", "-c", "C1") as run:
+            assert ended(run) == 1
+            assert "C1: not shown" in run.err[-1]
+        with acquire(scope.address, tmp_path, "-n", "2") as run:
+            assert ended(run) == 0, run.log()
+        assert [path.name[:2] for path in files(tmp_path)] == ["C2", "C2", "C3", "C3"]
+
+
+def test_a_run_that_never_began_tells_of_none(tmp_path):
+    with simulator() as scope:
+        scope.say({"mute": True})
+        with acquire(scope.address, tmp_path) as run:
+            wait_for(lambda: asked(run, scope.address), "connection")
+            assert run.stop() == 0
+            assert (run.out, run.err, files(tmp_path, "*")) == ([], ["stopped"], [])
+
+
+def asked(run: Process, address: str) -> bool:
+    """Whether the program has a connection to the scope."""
+    port = int(address.rsplit(":", 1)[1].split("/")[0])
+    lines = Path(f"/proc/{run.popen.pid}/net/tcp").read_text().splitlines()[1:]
+    return any(line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines)
+
+
 def test_seconds_end_a_run_without_triggers(tmp_path):
     with simulator("--rate", "0") as scope, acquire(scope.address, tmp_path, "-t", "0.5", "-c", "C2") as run:
         assert ended(run) == 0, run.log()

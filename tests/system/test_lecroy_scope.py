@@ -6,10 +6,10 @@ import time
 import pytest
 
 from drivers.errors import DeviceError, DriverError
+from drivers.lecroy.instrument import Vxi11Error
 from drivers.lecroy.scope import Scope, waveform_name
-from drivers.lecroy.simulated_scope import SimulatedScope
+from drivers.lecroy.simulated_scope import Channel, SimulatedScope
 from drivers.lecroy.simulated_wire import Simulator
-from drivers.lecroy.vxi11 import Vxi11Error
 from drivers.lecroy.wavedesc import decode
 from tests.watched import until
 
@@ -35,6 +35,24 @@ def test_identity_and_what_is_sent_at_a_connection():
         assert simulator.messages == ["*IDN?", "CHDR SHORT;CFMT DEF9,WORD,BIN;CORD LO;CORD?;ALST?"]
 
     told(story)
+
+
+def test_a_look_at_a_scope_sets_nothing_and_misses_channels():
+    async def story() -> None:
+        two = {name: Channel() for name in ("C1", "C2")}
+        with Simulator(SimulatedScope(channels=two, CHDR="OFF")) as simulator:
+            scope = Scope(simulator.address, timeout=0.3)
+            assert (await scope.identify()).model == "WR610ZI"
+            assert await scope.missing_channels() == ["C3", "C4"]
+            await scope.close()
+            assert simulator.messages == ["*IDN?", *(f"C{n}:TRA?" for n in range(1, 5))]
+            simulator.scope.vicp = True
+            await scope.identify()
+            with pytest.raises(DeviceError, match="Remote to LXI"):
+                await scope.missing_channels()
+            await scope.close()
+
+    asyncio.run(story())
 
 
 def test_every_setting_is_read_back_and_adapted_values_are_returned():
@@ -91,6 +109,8 @@ def test_what_another_program_does_to_the_headers_does_not_matter(header):
         ("trig_slope", ("C1", "UP"), "it may be POS, NEG"),
         ("trig_window", (26,), "0 .. 25 V"),
         ("sequence", ("ON", None, 500), "max_size without segments"),
+        ("sequence", ("ON", 2.5), "a whole number"),
+        ("waveform_setup", (0, 1.5), "a whole number"),
         ("directory", ("C:", "SWITCH", "x"), "it may be CARD, FLPY, HDD"),
         ("file_name", ("C1", "ninechars"), "at most 8"),
         ("file_name", ("SETUP", "sixsix"), "at most 5"),
@@ -107,6 +127,17 @@ def test_arguments_that_make_no_sense_are_refused_before_anything_is_sent(verb, 
         before = list(simulator.messages)
         with pytest.raises(ValueError, match=said):
             await getattr(scope, verb)(*arguments)
+        assert simulator.messages == before
+
+    told(story)
+
+
+@pytest.mark.parametrize("pairs", [{"HT": "OFF;C1:VDIV 5"}, {"HT": "PS", "HV": "20 NS;STOP"}, {"SR": "C1"}])
+def test_pairs_of_a_trigger_that_make_no_sense_are_refused_before_anything_is_sent(pairs):
+    async def story(scope, simulator):
+        before = list(simulator.messages)
+        with pytest.raises(ValueError, match=r"it may be|is not a number"):
+            await scope.trig_select("GLIT", "C1", **pairs)
         assert simulator.messages == before
 
     told(story)

@@ -251,17 +251,23 @@ def test_two_streams_share_a_port_and_a_third_is_nobodys(tmp_path):
 
     async def story(lab: Lab) -> None:
         async with lab.pvs() as watched:
-            prefix = f"{lab.prefix}PMU"
-            for idcode in (1, 2):
-                name = f"{prefix}{idcode}:FRAMES"
-                frames = -1.0
+
+            async def counted(idcode: int, name: str) -> float:
+                reading = await watched.client.get(f"{lab.prefix}PMU{idcode}:{name}")
+                return reading.value if good(reading) else -1.0
+
+            async def more_frames(idcode: int, wanted: float) -> None:
                 async with asyncio.timeout(30):
-                    while not frames > 2 * RATE:
-                        reading = await watched.client.get(name)
-                        frames = reading.value if good(reading) else -1.0
+                    while await counted(idcode, "FRAMES") <= wanted:
                         await asyncio.sleep(0.05)
-                assert (await watched.client.get(f"{prefix}{idcode}:MISSED")).value == 0
-                assert (await watched.client.get(f"{prefix}{idcode}:UNDECODED")).value == 0
+
+            for idcode in (1, 2):
+                await more_frames(idcode, 0)
+            for idcode in (1, 2):  # until both listened, what was for the one was nobody's
+                nobodys = await counted(idcode, "UNDECODED")
+                await more_frames(idcode, await counted(idcode, "FRAMES") + 2 * RATE)
+                assert await counted(idcode, "MISSED") == 0
+                assert await counted(idcode, "UNDECODED") == nobodys
 
     with Lab(tmp_path) as lab:
         lab.site.write_text(lab.site.read_text().split("[[device]]")[0] + devices)

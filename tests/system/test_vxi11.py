@@ -10,9 +10,10 @@ import pyvisa
 import vxi11
 
 from drivers.errors import LinkError, LinkTimeout, ProtocolError
+from drivers.lecroy.instrument import Instrument, Vxi11Error, parse_address, room
 from drivers.lecroy.simulated_scope import SimulatedScope
 from drivers.lecroy.simulated_wire import Simulator
-from drivers.lecroy.vxi11 import Instrument, Vxi11Error, Vxi11Link, parse_address
+from drivers.lecroy.vxi11 import Vxi11Link
 from drivers.lecroy.wavedesc import decode
 from tests.processes import wait_for
 from tests.watched import until
@@ -41,7 +42,7 @@ def single(instrument) -> None:
 
 def block(instrument) -> bytes:
     instrument.write("C2:WF? ALL")
-    buffer = bytearray()
+    buffer = room()
     return bytes(buffer[: instrument.read_into(buffer)])
 
 
@@ -92,17 +93,25 @@ def test_pyvisa_py_reads_the_simulator(simulator, instrument):
 def test_a_large_trace_in_one_buffer_that_is_used_again(simulator, instrument):
     single(instrument)
     instrument.write("MSIZ 1E6;TRMD SINGLE;WAIT 10;C2:WF? ALL")
-    buffer = bytearray(16)
+    buffer = room()
     length = instrument.read_into(buffer)
     assert decode(memoryview(buffer)[:length]).points == 1_000_002
-    size = len(buffer)
     instrument.write("C2:WF? ALL")
     assert instrument.read_into(buffer) == length
-    assert len(buffer) == size
+    instrument.write("C2:WF? ALL")
+    assert instrument.read_raw() == buffer[:length]
     peer = theirs(simulator)
     peer.write("C2:WF? ALL")
     assert peer.read_raw() == buffer[:length]
     peer.close()
+
+
+def test_a_message_that_has_no_end_is_refused(simulator, instrument):
+    single(instrument)
+    instrument.write("C2:WF? ALL")
+    with pytest.raises(ProtocolError, match="a message has no end after 1000 bytes"):
+        instrument.read_into(bytearray(1000))
+    assert instrument.link is None
 
 
 @pytest.mark.parametrize("fault", [{"fragments": 1}, {"fragments": 7}, {"fragments": 1001}, {"short": 100}])
@@ -134,7 +143,7 @@ def test_what_leaves_the_link_in_doubt_drops_it(simulator, instrument, fault, er
         setattr(simulator.faults, name, value)
     began = time.monotonic()
     with pytest.raises(error, match=said) as caught:
-        instrument.read_into(bytearray(1 << 20))
+        instrument.read_into(room())
     assert time.monotonic() - began < 10
     assert str(caught.value).startswith(simulator.address)
     assert instrument.link is None
@@ -170,7 +179,7 @@ def test_an_error_in_the_middle_of_a_message_drops_the_link(simulator, instrumen
     instrument.write("C2:WF? ALL")
     simulator.faults.short = 1000
     instrument.client.read_into(instrument.link, memoryview(bytearray(8)), 1000, 0)
-    buffer = bytearray()
+    buffer = room()
     taken = simulator.faults.take
 
     def second_read_fails(name):

@@ -97,8 +97,8 @@ def test_a_library_is_for_the_link_through_it(tmp_path):
 
 
 def test_what_is_done_is_plain_data_that_stands_by_itself():
-    told = deed(settings(channel={"1": {"standby": 50.0}, "2": {}}), "standby", ["CH1:", "CH2:"])
-    assert told == {"kind": "standby", "channels": ["CH1:", "CH2:"], "to": None, "standby": {"CH1:": 50.0}}
+    told = deed(settings(channel={"1": {"standby": 50.0}, "2": {}}), "standby", ["B0:CH1:", "B0:CH2:"])
+    assert told == {"kind": "standby", "channels": ["B0:CH1:", "B0:CH2:"], "to": None, "standby": {"B0:CH1:": 50.0}}
 
 
 def test_check_online_tells_channels_that_the_unit_has_not():

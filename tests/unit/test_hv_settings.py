@@ -1,12 +1,14 @@
 """The table of a high-voltage supply, and the signals that come of it."""
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
 from iocs.config import ConfigError, load
 from iocs.device import all_signals, idle_names
 from iocs.hv import HV
-from iocs.hv.settings import HvSettings
+from iocs.hv.settings import HvSettings, kept, name_boards, of_kept
 from iocs.hv.shape import BoardShape, Range, from_plain, to_plain
 from iocs.signals import Level
 
@@ -140,3 +142,22 @@ def test_two_devices_cannot_have_one_supply(tmp_path):
         site + table.format("A", "tcp://10.0.0.5") + table.format("B", "tcp://10.0.0.6")
     )
     assert len(load(tmp_path / "site.toml", kinds=True).devices) == 2
+
+
+def test_what_an_earlier_version_kept_of_one_board_gets_its_boards_name():
+    deed = {"kind": "standby", "channels": ["CH0:"], "to": None, "standby": {"CH0:": 50.0}}
+    memory = {
+        "channels": {"CH0:": {"soft": {}}, "B1:CH2:": {"soft": {"VSET": 1.0}}},
+        "interlocks": {"gas": {"latch": {"action": deed}}, "dog": {"latch": None}},
+        "readonly": True,
+    }
+    name_boards(memory, 3)
+    assert memory["channels"].keys() == {"B3:CH0:", "B1:CH2:"} and memory["readonly"]
+    named = {"kind": "standby", "channels": ["B3:CH0:"], "to": None, "standby": {"B3:CH0:": 50.0}}
+    assert memory["interlocks"]["gas"]["latch"]["action"] == named
+    before = json.dumps(memory)
+    name_boards(memory, 0)
+    assert json.dumps(memory) == before
+    assert of_kept("B3:CH0:") == (3, 0) and kept(3, 0) == "B3:CH0:"
+    with pytest.raises(ValueError, match="is the name of no channel"):
+        of_kept("CH0:")

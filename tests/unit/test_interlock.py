@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iocs.interlock import NS, Condition, Interlock, Source, State, signals_of
+from iocs.interlock import LONGEST_BYPASS, NS, Condition, Interlock, Source, State, signals_of
 from iocs.signals import Bad, Reading, Refused, Severity, Status
 
 GOOD, UDF = Status.NO_ALARM, Status.UDF
@@ -35,6 +35,7 @@ LOST = reading(7.0, severity=Severity.INVALID, status=Status.COMM)
         (Condition(low=1.0, hysteresis=0.5), 1.2, True, "is 1.2; good again from 1.5"),
         (Condition(low=1.0, high=5.0), 3.0, True, ""),
         (Condition(low=1.0), math.nan, False, "is nan, which is not a number"),
+        (Condition(low=1.0), math.inf, False, "is inf, which is not a number"),
         (Condition(low=1.0), "3", False, "is '3', which is not a number"),
         (Condition(low=1.0), [3.0], False, "is not a single value"),
         (Condition(low=1.0), None, False, "is not a single value"),
@@ -47,6 +48,23 @@ LOST = reading(7.0, severity=Severity.INVALID, status=Status.COMM)
 )
 def test_what_is_bad(condition, value, was_bad, fault):
     assert condition.fault(value, was_bad) == fault
+
+
+@pytest.mark.parametrize(
+    ("good", "value", "fault"),
+    [
+        (("Open",), 1, ""),
+        ((1,), 1, ""),
+        (("Shut", 1), 1, ""),
+        (("Open",), 0, "is 'Shut', not 'Open'"),
+        ((1,), 0, "is 'Shut', not 1"),
+        (("Opne",), 1, "is 'Open', not 'Opne'; its states are Shut, Open"),
+        (("Open",), 2, "is 2, not 'Open'"),
+        (("Open",), -1, "is -1, not 'Open'"),
+    ],
+)
+def test_states_of_an_enum_have_numbers_and_names(good, value, fault):
+    assert Condition(values=good).fault(value, False, ("Shut", "Open")) == fault
 
 
 def source(heartbeat="GAS:HEARTBEAT", max_age=5.0, simulated=True):
@@ -130,7 +148,7 @@ def alive(it, now=0.0):
 class Bench:
     """An interlock on a source that is always alive, with a bound of 5."""
 
-    def __init__(self, *, delay=2.0, startup_grace=None, saved=None, now=0.0):
+    def __init__(self, *, delay=2.0, startup_grace=None, saved=None, now=0.0, longest_bypass=LONGEST_BYPASS):
         self.source = source(heartbeat="", max_age=math.inf)
         self.it = Interlock(
             "gas",
@@ -139,6 +157,7 @@ class Bench:
             {"kind": "off"},
             delay=delay,
             startup_grace=startup_grace,
+            longest_bypass=longest_bypass,
             saved=saved,
             now=now,
             now_ns=round(now * NS),
@@ -244,6 +263,14 @@ def test_what_outlasts_a_restart():
     assert "anna" in fourth.it.cause
     fifth = Bench(saved=saved(third), now=170.0)
     assert fifth.it.state is TRIPPED
+
+
+def test_a_bypass_never_becomes_longer_over_a_restart():
+    bench = Bench(now=1000.0)
+    bench.it.bypass(60.0, "anna")
+    assert Bench(saved=saved(bench), now=10.0).it.bypassed == pytest.approx(60.0), "the clock was set back"
+    assert Bench(saved=saved(bench), now=1020.0, longest_bypass=30.0).it.bypassed == pytest.approx(30.0)
+    assert Bench(saved=saved(bench), now=1061.0).it.bypassed == 0.0
 
 
 def test_its_pvs():

@@ -4,6 +4,8 @@ import gzip
 import http.client
 import json
 import signal
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,10 +14,11 @@ import pytest
 
 from archiver.history import History
 from archiver.serve.answers import Answers, Refused
+from archiver.serve.server import Server
 from archiver.sinks.csv_files import CsvFiles
 from iocs.archive_tables import ServeTable
 from iocs.signals import Kind, Signal
-from tests.processes import Process
+from tests.processes import Process, wait_for
 from tests.unit import test_history
 from tests.unit.test_history import HOUR, T, site, written
 
@@ -121,6 +124,42 @@ def test_what_is_not_answered_says_why(answers: Answers, path, words, status, te
     with pytest.raises(Refused) as told:
         answers.answer(path, words)
     assert told.value.status == status and text in str(told.value)
+
+
+def test_a_viewer_that_does_not_read_is_let_go_and_the_others_are_told_on(tmp_path: Path) -> None:
+    server = Server(("127.0.0.1", 0), site(tmp_path))
+    server.watching.start()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+
+    def viewer() -> socket.socket:
+        client = socket.create_connection(server.server_address[:2], 20)
+        client.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return client
+
+    viewers = server.live._viewers
+    try:
+        with viewer() as mute, viewer() as reader:
+            wait_for(lambda: len(viewers) == 2, "two viewers")
+            reading = threading.Thread(target=lambda: list(iter(lambda: len(reader.recv(1 << 20)), 0)))
+            reading.start()
+
+            def flood() -> bool:
+                server.watching.call(server.live._send, "values", {"now": 0, "values": [[0, "x" * 100_000, 0, "", 0]]})
+                return len(viewers) == 1
+
+            wait_for(flood, "end of the one that does not read")
+            assert mute.recv(100).startswith(b"HTTP/1.1 200")
+            server.watching.call(server.live._send, "values", {"now": 0, "values": []})
+            assert len(viewers) == 1
+            reader.shutdown(socket.SHUT_RDWR)
+            reading.join()
+            wait_for(lambda: flood() or not viewers, "end of the other")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        server.watching.stop()
 
 
 def test_over_http(tmp_path: Path) -> None:

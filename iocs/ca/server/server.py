@@ -151,6 +151,11 @@ class Server:
         pv = self._pvs.get(name)
         return pv.reading if pv else None
 
+    def states(self, name: str) -> tuple[str, ...] | None:
+        """Give the names of a PV's states, empty if it is no enum; None if it is not served here."""
+        pv = self._pvs.get(name)
+        return pv.signal.states if pv else None
+
     def watch(self, name: str, on_reading: Callable[[Reading], None]) -> Callable[[], None]:
         """Call `on_reading` now and at every event of a PV served here; gives the function that ends it.
 
