@@ -21,7 +21,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from archiver.batch import Batch, Event, Mark, RowRecord, Source, foreign
+from archiver.batch import Batch, RowRecord, Source, foreign
+from archiver.killed import mark_kill
 from archiver.last_events import LastEvents
 from archiver.outlet import Outlet
 from archiver.pv_recorder import PvRecorder
@@ -111,11 +112,9 @@ class ArchiverMachine(RuleBasedStateMachine):
         self.outlets = [self.outlet(csv), self.outlet(influx)]
         csv.on_new_file = self.outlets[0].new_file
         self.spooling = Spooling(ArchiveTable(), self.outlets, self.last, self.forget)
+        mark_kill(self.outlets, self.last, [], "")
         for outlet in self.outlets:
-            if since := self.last.safe_ns.get(outlet.sink.name):
-                outlet.add_gaps({PVS.get(pv, ROW): Mark(Event.GAP, since) for pv in sorted(self.last.heard)})
             outlet.sink.resume(outlet.spool.mark)
-        self.last.put(heard=dict.fromkeys(self.last.heard, False))
         self.recorders = {}
         for pv, source in PVS.items():
             told = self.last.events.get(pv)
