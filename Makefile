@@ -6,7 +6,7 @@ APART   ?= HV
 PORT    ?= 5164
 MINUTES ?= 10
 
-.PHONY: venv influxd run test check bench soak clean
+.PHONY: venv influxd run test check bench soak pictures clean
 
 venv: .venv/.installed
 
@@ -31,12 +31,13 @@ influxd: .cache/influxdb/usr/bin/influxd
 	mkdir -p .cache/influxdb
 	cd .cache/influxdb && apt-get download influxdb && dpkg-deb -x influxdb_*.deb . && rm influxdb_*.deb
 
-# The whole example lab on simulators: IOCs (HV in a process of its own; with SITE=... without it APART=) and archiver.
+# The whole example lab on simulators: IOCs (HV in a process of its own; with SITE=... without it APART=), archiver, page.
 run: .venv/.installed
-	@trap 'kill $$ioc $$apart $$archiver 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
+	@trap 'kill $$ioc $$apart $$archiver $$page 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
 	$(BIN)/python -m iocs run $(SITE) --sim $(if $(APART),--except $(APART) --port $(PORT)) & ioc=$$!; \
 	$(if $(APART),$(BIN)/python -m iocs run $(SITE) --sim --only $(APART) & apart=$$!;) \
 	$(BIN)/python -m archiver run $(SITE) & archiver=$$!; \
+	$(BIN)/python -m archiver serve $(SITE) & page=$$!; \
 	echo "look with: $(BIN)/caproto-monitor LAB:PMU:FREQ       stop with Ctrl-C"; \
 	wait $$ioc
 
@@ -56,9 +57,15 @@ SERVERS := %/archiver_peers.py %/ca_server.py %/ca_peers.py %/counting_soft_ioc.
 bench: .venv/.bench
 	@for file in $(filter-out $(SERVERS),$(wildcard tests/benchmarks/*.py)); do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
 
+# The pictures of the README, of the example lab; needs chromium, for the screen npm too (apt-get install chromium npm).
+pictures: .venv/.tools
+	$(BIN)/python docs/pictures.py
+	$(BIN)/python -m tests.screens_in_browser.draw -o docs/pictures/screens --only HV
+
 soak: .venv/.tools
 	$(BIN)/python -m tests.soak.pmu_stream --minutes $(MINUTES)
 	$(BIN)/python -m tests.soak.pmu_stream --minutes $(MINUTES) --udp
+	$(BIN)/python -m tests.soak.scope_runs --minutes $(MINUTES)
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

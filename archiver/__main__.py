@@ -1,8 +1,9 @@
-"""The archiver's command line: `python -m archiver run SITE | run --pv NAME ... --csv DIR | get | serve | notify`."""
+"""The archiver's command line: `python -m archiver run | get | serve | dashboards | notify`."""
 
 import argparse
 import asyncio
 import gc
+import json
 import logging
 import signal
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from archiver import get
+from archiver import dashboards, get
+from archiver.history import kept_catalogues
 from archiver.last_events import LastEvents
 from archiver.notify import Notifier, run_command
 from archiver.outlet import Outlet
@@ -53,11 +55,19 @@ def parser() -> argparse.ArgumentParser:
     get.add_parser(commands)
     serve = commands.add_parser(
         "serve",
-        help="what was recorded, over HTTP",
-        description="Answer the Phoebus Data Browser (json:) and clients of the Archiver Appliance (getData.json).",
+        help="the page, and what was recorded, over HTTP",
+        description="Show every device and value in a browser, read only; answer the Phoebus Data Browser (json:), "
+        "clients of the Archiver Appliance (getData.json), and browser runtimes of .bob screens (pvws).",
     )
     serve.add_argument("site", type=Path, metavar="SITE", help="the site file")
     logs.add_options(serve)
+    boards = commands.add_parser(
+        "dashboards",
+        help="a Grafana dashboard of the site",
+        description="Write a Grafana dashboard of what the devices told the archiver last; import it in Grafana.",
+    )
+    boards.add_argument("site", type=Path, metavar="SITE", help="the site file")
+    boards.add_argument("-o", dest="folder", type=Path, metavar="DIR", required=True, help="where to write it")
     notify = commands.add_parser(
         "notify", help="try the command of [notify]", description="Run the command of [notify] with a test message."
     )
@@ -85,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    if options.command == "dashboards":
+        return _dashboards(site, options.folder)
     try:
         logs.start(options)
     except OSError as error:
@@ -101,6 +113,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{site.path}: [archive.csv] is off, and there is no other store", file=sys.stderr)
         return 2
     return _run(site)
+
+
+def _dashboards(site: Site, folder: Path) -> int:
+    """Write the dashboard; 0 done, 1 it cannot be written, 2 no device has been seen yet."""
+    kept = kept_catalogues(site)
+    for name in (missing := [device.name for device in site.devices if device.name not in kept]):
+        print(f"{name}: not seen by the archiver yet, left out; run 'python -m archiver run' once", file=sys.stderr)
+    catalogues = [kept[device.name] for device in site.devices if device.name in kept]
+    if not catalogues:
+        print(f"{site.path}: there is nothing to show yet", file=sys.stderr)
+        return 2
+    path = folder / f"{dashboards.uid(site.prefix)}.json"
+    text = json.dumps(dashboards.of_site(site.name, site.prefix, site.archive, catalogues), indent=2) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        print(f"{path} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"{path}: {len(catalogues)} devices; in Grafana: Dashboards, New, Import")
+    return 1 if missing else 0
 
 
 def _notify(site: Site) -> int:

@@ -6,10 +6,11 @@ from typing import Protocol
 
 from archiver.batch import Source, source_of
 from archiver.pv_recorder import PvRecorder
+from archiver.recorded import Recorded
 from archiver.row_recorder import RowRecorder
 from iocs.archive_tables import Mode, ModeTable
 from iocs.config import Site
-from iocs.signals import Archive, Catalogue, Reading, Signal
+from iocs.signals import Catalogue, Reading, Signal
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +88,11 @@ class DeviceRecorder:
             self.catalogue = catalogue
             self._house.keep(self.name, catalogue)
             columns = ", ".join(f"{row.name} with {len(row.signals)} columns" for row in catalogue.rows) or "no rows"
-            single = self._single(catalogue) if wanted else {}
+            single = self._recorded(catalogue).single() if wanted else {}
             log.info("catalogue version %d: %s, %d single PVs to record", catalogue.version, columns, len(single))
             self._record_single(catalogue, single)
         for row in catalogue.rows:
-            mode = self._mode(catalogue, row.name)
+            mode = self._recorded(catalogue).mode(row.name)
             if row.name not in self.rows and wanted and mode != "none":
                 every = mode.every if isinstance(mode, ModeTable) else None
                 self.rows[row.name] = self._house.open_row(self._source(catalogue, row.name), every, self)
@@ -110,18 +111,6 @@ class DeviceRecorder:
 
     # -- single PVs
 
-    def _single(self, catalogue: Catalogue) -> dict[str, tuple[Mode, Signal]]:
-        """Give the signals that are recorded by themselves: columns are recorded with their row, where that is."""
-        rows = {row.name for row in catalogue.rows if self._mode(catalogue, row.name) != "none"}
-        found: dict[str, tuple[Mode, Signal]] = {}
-        for signal in catalogue.signals:
-            if signal.row not in rows:
-                declared: Mode = "monitor" if signal.archive is Archive.MONITOR else "none"
-                mode = self._mode(catalogue, signal.name, declared)
-                if mode != "none":
-                    found[signal.name] = mode, signal
-        return found
-
     def _record_single(self, catalogue: Catalogue, wanted: dict[str, tuple[Mode, Signal]]) -> None:
         for name, (mode, recorder) in list(self.samples.items()):
             if name not in wanted or wanted[name][0] != mode:
@@ -136,13 +125,8 @@ class DeviceRecorder:
             else:
                 self.samples[name] = mode, self._house.open_pv(source, mode)
 
-    def _mode(self, catalogue: Catalogue, name: str, declared: Mode = "monitor") -> Mode:
-        pv = catalogue.prefix + name
-        archive = self._house.site.archive
-        mode = archive.mode(pv.removeprefix(self._house.site.prefix))
-        if mode is not None:
-            return mode
-        return "monitor" if pv in archive.pvs else declared
+    def _recorded(self, catalogue: Catalogue) -> Recorded:
+        return Recorded(self._house.site.archive, self._house.site.prefix, catalogue)
 
     def _source(self, catalogue: Catalogue, name: str, states: tuple[str, ...] = ()) -> Source:
         return source_of(catalogue, name, self._house.site.prefix, states)

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from archiver.csv_history import unescaped
+from archiver.influxql import name, string
 from archiver.series import Point, status_of
 from iocs.archive_tables import InfluxTable
 from iocs.signals import Severity
@@ -61,23 +62,23 @@ def samples(table: InfluxTable, pv: str, start_ns: int, end_ns: int) -> list[Poi
     Raises:
         OSError, LookupError: as `query`.
     """
-    fields = ", ".join(_name(field) for field in FIELDS)
-    found = query(table, f"SELECT {fields} FROM /.*/ WHERE pv = {_text(pv)} AND {_within(start_ns, end_ns)}")
-    before = f"WHERE pv = {_text(pv)} AND time < {start_ns} ORDER BY time DESC LIMIT 1"
+    fields = ", ".join(name(field) for field in FIELDS)
+    found = query(table, f"SELECT {fields} FROM /.*/ WHERE pv = {string(pv)} AND {_within(start_ns, end_ns)}")
+    before = f"WHERE pv = {string(pv)} AND time < {start_ns} ORDER BY time DESC LIMIT 1"
     found += query(table, f"SELECT {fields} FROM /.*/ {before}")
     return [_sample(point) for point in found]
 
 
-def column(table: InfluxTable, row: str, name: str, start_ns: int, end_ns: int) -> list[Point]:
+def column(table: InfluxTable, row: str, column_name: str, start_ns: int, end_ns: int) -> list[Point]:
     """Give one column of a row from a time to another, and its last value before it.
 
     Raises:
         OSError, LookupError: as `query`.
     """
-    select = f"SELECT {_name(name)} FROM /.*/ WHERE pv = {_text(row)}"
+    select = f"SELECT {name(column_name)} FROM /.*/ WHERE pv = {string(row)}"
     found = query(table, f"{select} AND {_within(start_ns, end_ns)}")
     found += query(table, f"{select} AND time < {start_ns} ORDER BY time DESC LIMIT 1")
-    return [Point(point["time"], float(point[name]), Severity.NO_ALARM, "NO_ALARM") for point in found]
+    return [Point(point["time"], float(point[column_name]), Severity.NO_ALARM, "NO_ALARM") for point in found]
 
 
 def _sample(point: dict[str, Any]) -> Point:
@@ -101,11 +102,3 @@ def _value(point: dict[str, Any]) -> float | str:
 
 def _within(start_ns: int, end_ns: int) -> str:
     return f"time >= {start_ns} AND time <= {end_ns}"
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -9,6 +9,8 @@ from drivers.c37118.frames import FrameType
 from drivers.c37118.simulated_pmu import SimulatedPmu
 from drivers.c37118.simulated_stream import SimulatedStream
 from drivers.caen_hv.simulated_unit import BOUNDS, FORMATS, LIMITS
+from ingest.cr1000 import station_signals
+from ingest.cr1000.tail import Job, looks
 from iocs import config
 from iocs.ca import statistics
 from iocs.device import COMMON
@@ -19,7 +21,8 @@ from iocs.hv.shape import BoardShape, Range, to_plain
 from iocs.pmu import PMU, PmuSettings
 from iocs.pmu.device import shape_of
 from iocs.pmu.signals import INSTALLATION
-from iocs.scope import Oscilloscope, ScopeSettings
+from iocs.scope import Oscilloscope
+from iocs.scope_settings import ScopeSettings
 from iocs.signals import Kind, Signal
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -32,6 +35,7 @@ def pages() -> dict[str, str]:
         "archiver.md": archiver_page(),
         "gas.md": gas_page(),
         "hv.md": hv_page(),
+        "met.md": met_page(),
         "pmu.md": pmu_page(),
         "scope.md": scope_page(),
         "server.md": server_page(),
@@ -81,6 +85,50 @@ GAS_MEANINGS = (
     "`DENSITY` is (P / P0) (T0 / T) with `reference_pressure` and `reference_temperature` of the site file.",
     "`BASELINE` is kept over restarts. `SETBASELINE` takes the present `GAS`: in clean gas, once the sensor is warm.",
     "`PERIOD` counts from the put to the end of the process; the site file's `period` is what it begins with.",
+)
+
+
+def met_page() -> str:
+    """PVs of a met station, with the variables of the shipped one."""
+    station = Path(__file__).parent / "examples" / "station"
+    job = Job([str(station / "ridge_TenMin.dat")], str(station / "config"), "ridge")
+    told = next(told for told in looks(job) if not told.reading)
+    own = station_signals.signals_of(station_signals.shape_of(told.variables))
+    fixed = {signal.name for signal in station_signals.OWN}
+    parts = [
+        NOTE + "# PVs of a met station\n",
+        "Names stand after the site's prefix and the device's name: `LAB:MET:T1`.\n",
+        "## What every station has\n",
+        table([signal for signal in own if signal.name in fixed]),
+        "## Variables, as the example's station has them\n",
+        "Each parameter that the [configuration](cr1000.md) declares for the newest row, in capitals, and the serial",
+        "number of its sensor where one is declared.\n",
+        table([signal for signal in own if signal.name not in fixed]),
+        "## What they mean\n",
+        *(f"* {text}" for text in MET_MEANINGS),
+        "",
+        "## What every device has\n",
+        table(list(COMMON)),
+    ]
+    return "\n".join(parts)
+
+
+MET_MEANINGS = (
+    "Values are those of the newest row; their time stamp is the row's, in UTC (`utc_offset` of the site file).",
+    "A value that is missing in that row is INVALID. `missing` of the site file names other numbers that mean so.",
+    "When the newest row is too old, all values are INVALID with the status TIMEOUT, and `STALE` is MAJOR: three times "
+    "the usual time from row to row and two looks, or `stale_after`. The station is still `ONLINE`: its file can be "
+    "read, or its logger answers. A logger of which files come once a day needs a `stale_after` of its own.",
+    "The station is lost when a logger does not answer or answers nonsense, and as long as there is no row at all.",
+    "A file is followed over a roll (another file gets the name), a new header and a truncation; its last line counts "
+    "once its end is written. A process of its own reads it, so that years of rows hold up nobody; `CATCHUP` tells.",
+    "`ODD` counts what was odd in the rows, `NOTE` tells the last or the most frequent of it: repeated or late rows, "
+    "record numbers that jump, cells that are no numbers, lines that are none, a header that changes.",
+    "A changed configuration counts at the next look. `FAULTS` is MINOR while it has faults; its good parameters stay.",
+    "With `link`, the logger is asked for its table by HTTP (`dataquery`). What comes is TOA5, and with `keep` every "
+    "record goes into that file, once, over restarts of either side; without it only the newest is asked for.",
+    "The files are the station's record: `python -m ingest.cr1000` writes them out, calibrated, as CSV or to InfluxDB. "
+    "So the archiver records of a station that it is online, and none of its values a second time.",
 )
 
 
@@ -207,16 +255,23 @@ SCOPE_MEANINGS = (
     "All values of one event have one time stamp, of this computer's clock, and one number, `EVENT`. `TRIGGERED` is "
     "the scope's own time. Channels that are not shown (`ON`) are not read.",
     "While the scope runs free it may trigger again between the reading of two channels: such an event is left out "
-    "and counted in `LOST`. With `TRMD` SINGLE, and in a run, it cannot happen.",
+    "and counted in `LOST`: where that grows and nothing is shown, the scope triggers faster than all its channels are "
+    "read; put fewer of them `ON`, or `TRMD` SINGLE and `ARM`. With SINGLE, and in a run, it cannot happen.",
     "`WF` and `TIME` are thinned to the lowest and highest value of each stretch; the segments of a sequence follow "
     "each other in `TIME`. `WF:GET` has all points of the next event served in `WF:FULL`.",
+    "`TROUBLE` and `OVERLOAD` are MAJOR alarms, at least for as long as it takes to read all settings again.",
     "`MEAN` and its like are measured by the scope (PAVA), INVALID where it finds no value.",
     "A run arms the scope for one event at a time, and again when that is on disk, so a slow disk costs time and no "
-    "data. `RUN:STATE` is Held while the disk refuses, and goes on by itself. Settings cannot be put while a run "
-    "takes events; `RUN:PAUSE` lets them. A scope that was off comes back into the run, unless its settings have "
-    "changed: then the run ends, Failed, because nothing is ever set unasked.",
+    "data. `RUN:STATE` is Held while the disk refuses, or takes more than 1 s over an event, and goes on by itself; "
+    "`RUN:ERROR` says why, and all else goes on meanwhile. A pause stays one whatever the disk does. Settings cannot "
+    "be put while a run takes events, and `CMD` takes only questions; `RUN:PAUSE` lets them. What changes all the "
+    "same, at the front panel or in a pause, is noted in the run's JSON; STOP at the front panel pauses the run. A "
+    "scope that was off comes back into the run, unless its settings have changed: then the run ends, Failed, because "
+    "nothing is ever set unasked. The time in a pause counts for `RUN:SECONDS`.",
     "`RUN:DIR` is a folder within `runs` of the site file. Files are `C2-NAME-0007-00001.trc` (run 7, event 1), or "
-    "`NAME-0007.npz`; `NAME-0007.json` has the settings and the PVs of `run_pvs` at start and end.",
+    "`NAME-0007.npz`; `NAME-0007.json` has the settings and the PVs of `run_pvs` at start and end, how many events "
+    "were left out because they were not whole, and what happened meanwhile. A run has 99,999 events at most.",
+    "`AUTOSTORE` puts the mode alone: which trace the scope keeps, as what and where, stays (`CMD STST`).",
     "Waveforms are not archived; the scope's measurements, read-backs and the state of runs are.",
 )
 

@@ -319,7 +319,7 @@ def load(path: Path | str, *, kinds: bool = False) -> Site:
     try:
         file = SiteFile.model_validate(data, context={"directory": path.parent})
     except ValidationError as error:
-        mistakes += _sentences(error, data)
+        mistakes += sentences(error, data)
     tables = data.get("device")
     tables = tables if isinstance(tables, list) else []
     devices = [_device(table, path.parent, kinds, mistakes) for table in tables if isinstance(table, dict)]
@@ -387,7 +387,7 @@ def _device(table: dict[str, Any], directory: Path, kinds: bool, mistakes: list[
     try:
         settings = kind.Settings.model_validate(table, context={"directory": directory})
     except ValidationError as error:
-        mistakes += _sentences(error, table, f'[[device]] "{name}"')
+        mistakes += sentences(error, table, f'[[device]] "{name}"')
         return Device(name, type_name, kind)
     return Device(name, type_name, kind, settings)
 
@@ -424,7 +424,7 @@ def find_kind(type_name: str) -> Any:
     return kind
 
 
-def _sentences(error: ValidationError, data: dict[str, Any], where: str = "") -> list[str]:
+def sentences(error: ValidationError, data: dict[str, Any], where: str = "") -> list[str]:
     """Say each mistake with its table and key."""
     return [
         f"{_place(problem['loc'], data, where)}: {_wording(problem)}" for problem in error.errors(include_url=False)

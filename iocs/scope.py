@@ -12,44 +12,22 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from pydantic import Field, field_validator
-
 from drivers.errors import DeviceError, DriverError, ProtocolError
 from drivers.lecroy.acquire import read_event
-from drivers.lecroy.instrument import parse_address
 from drivers.lecroy.replies import NEW
 from drivers.lecroy.scope import Scope
-from iocs.config import DeviceSettings, Finding, SitePath
+from iocs.config import Finding
 from iocs.device import Device, Life, Place
 from iocs.scope_puts import DEEDS, do, put_setting
+from iocs.scope_readbacks import ReadBacks
 from iocs.scope_runs import RETRY, Runs
-from iocs.scope_signals import MEASURED, TRIGGERS, signals_of, values_of
+from iocs.scope_settings import ScopeSettings
+from iocs.scope_signals import MEASURED, TRIGGERS, signals_of
 from iocs.scope_waveforms import prepared
-from iocs.signals import TEXT_BYTES, Bad, Reading, Refused, Severity, Signal, Status
+from iocs.signals import TEXT_BYTES, Bad, Reading, Refused, Signal
 from iocs.simulation import simulator
 
 log = logging.getLogger(__name__)
-
-
-class ScopeSettings(DeviceSettings):
-    """Table of a scope."""
-
-    link: str = Field(description="Its address, vxi11://host/inst0; with a port no port mapper is asked.")
-    channels: int = Field(4, ge=1, le=4, description="How many inputs it has.")
-    maxpts: int = Field(
-        10_000, ge=100, le=1_000_000, description="Most points of WF, which is thinned to lows and highs."
-    )
-    fullpts: int = Field(1_000_000, ge=1000, le=16_000_000, description="Most points of WF:FULL.")
-    poll: float = Field(0.02, gt=0, le=1, description="Seconds between two looks for a new event.")
-    reread: float = Field(0.5, gt=0, le=10, description="Seconds between two readings of all settings.")
-    rate: float = Field(10.0, gt=0, description="Most events a second that are read while no run is under way.")
-    runs: SitePath = Field("runs", validate_default=True, description="Folder of the runs; made if missing.")  # type: ignore[assignment]
-    run_pvs: list[str] = Field([], description="PVs whose values go beside a run, at its start and end.")
-
-    @field_validator("link")
-    @classmethod
-    def _link(cls, link: str) -> str:
-        return str(parse_address(link))
 
 
 class Oscilloscope(Device):
@@ -70,7 +48,10 @@ class Oscilloscope(Device):
         self._complaint = ""  # the last reason why an event was left out
         self._stale = True  # all is to be posted, also what has not changed
         self._full: set[str] = set()
-        self._shown: dict[str, Any] = {}  # read-backs as they were read last
+        self._inputs = tuple(f"C{n}" for n in range(1, settings.channels + 1))
+        self._own = {each.name: each for each in self.signals(settings, None)}
+        self._had = ReadBacks(self._inputs, self._own)
+        self._autostores = True  # until it says that it cannot
         self._count = self._lost = 0
         self._counted = (time.monotonic(), 0)
         self._next_event = 0.0
@@ -120,8 +101,8 @@ class Oscilloscope(Device):
         scope = Scope(self.settings.link, self.settings.channels)
         try:
             self.identify(str(await scope.open()))
-            self._scope, self._armed, self._shown = scope, False, {}
-            self._signals_by_name = {each.name: each for each in self.signals(self.settings, None)}
+            self._scope, self._armed, self._autostores = scope, False, True
+            self._had = ReadBacks(self._inputs, self._own)
             settings = await self._reread(scope)
             await self._runs.back(settings)
             due = time.monotonic() + self.settings.reread
@@ -159,13 +140,13 @@ class Oscilloscope(Device):
                     await self._do(scope, name, bool(value))
                 else:
                     self._refuse_in_run("its settings stay")
-                    await put_setting(scope, name, word, self._words)
+                    await put_setting(scope, name, word, self._had.words)
                 await self._reread(scope)
         except ValueError as error:
             raise Refused(str(error)) from error
         if name in DEEDS:
             return 0
-        confirmed = self._shown.get(name)
+        confirmed = self._had.get(name)
         if confirmed is None or isinstance(confirmed, Bad):
             raise DeviceError(f"{name}: the scope does not tell what it has made of it")
         return confirmed
@@ -189,21 +170,6 @@ class Oscilloscope(Device):
         await do(scope, deed)
         self._next_event = 0.0  # somebody waits for it
 
-    def _words(self) -> dict[str, Any]:
-        """Give the read-backs that the scope takes only together, enums as words.
-
-        Raises:
-            Refused: one of them is not known.
-        """
-        words: dict[str, Any] = {}
-        for name in ("TRTYPE", "TRSRC", "SEQ:ON", "WFSU:SP", "WFSU:NP", "WFSU:FP", "WFSU:SN"):
-            value = self._shown.get(name)
-            if value is None or isinstance(value, Bad):
-                raise Refused(f"{name}: what the scope has now is not known")
-            states = self._signals_by_name[name].states
-            words[name] = states[value] if states else value
-        return words
-
     async def _expert(self, scope: Scope, text: str) -> str:
         """Send what an expert wrote; a question's answer goes to REPLY."""
         if any("?" not in part for part in text.split(";")):
@@ -225,7 +191,7 @@ class Oscilloscope(Device):
         match name:
             case "RUN:START":
                 if value:
-                    shown = tuple(f"C{n}" for n in range(1, self.settings.channels + 1) if self._is_on(f"C{n}"))
+                    shown = tuple(self._had.inputs_shown)
                     async with self._busy:
                         self._armed, self._pending = False, None
                         await runs.start(shown, await self._reread(self._connected()))
@@ -260,45 +226,26 @@ class Oscilloscope(Device):
         """Read all settings; post the read-backs, and the setpoints that the front panel has changed."""
         settings = await scope.settings()
         store = await self._autostore(scope)
-        values = values_of({**settings, **store}, self._signals_by_name)
-        posted: dict[str, Any] = {f"{name}_RBV": value for name, value in values.items()}
         back, self._stale = self._stale, False
-        for name, value in values.items():
-            if not isinstance(value, Bad) and (back or self._shown.get(name) != value):
-                posted[name] = value
+        troubles = scope.take_troubles()
+        posted = self._had.take({**settings, **store}, troubles, everything=back)
         if back:
             posted |= {**self._idle_values(), **self._runs.values()}
-        for name in (n for n, each in self._signals_by_name.items() if f"{n}_RBV" in self._signals_by_name):
-            if name not in values and name not in self._shown:
-                gone = Bad("this model does not tell", severity=Severity.INVALID, status=Status.UDF)
-                posted[name] = posted[f"{name}_RBV"] = gone
-        overloads = {
-            f"C{n}:OVERLOAD": int(settings.get(f"C{n}:CPL") == "OVL" or f"C{n} overloaded" in scope.ddr)
-            for n in range(1, self.settings.channels + 1)
-        }
-        for n in range(1, self.settings.channels + 1):
-            if values.get(f"C{n}:ON") == 0 and self._shown.get(f"C{n}:ON") != 0:
-                off = Bad("the channel is not shown", severity=Severity.MINOR, status=Status.DISABLE)
-                posted |= {f"C{n}:{leaf}": off for leaf in ("WF", "TIME", *MEASURED)}
-        self._shown |= values
         if not back:  # else the run looks at them itself
             self._runs.seen(settings)
-        self.post(time.time_ns(), {**posted, **overloads, "TROUBLE": scope.ddr})
+        self.post(time.time_ns(), posted)
         return settings
 
     async def _autostore(self, scope: Scope) -> dict[str, str]:
         """Read AutoStore's settings; a model without it does not tell, which is asked once a connection."""
-        if "AUTOSTORE" in self._shown and self._shown["AUTOSTORE"] is None:
+        if not self._autostores:
             return {}
         try:
             return {"STST": await scope.autostore()}
         except DeviceError as error:
             log.info("AutoStore: %s", error)
-            self._shown["AUTOSTORE"] = None
+            self._autostores = False
             return {}
-
-    def _is_on(self, channel: str) -> bool:
-        return self._shown.get(f"{channel}:ON") == 1
 
     async def _look(self, scope: Scope) -> None:
         """See whether there is a new event, and take it; arm for the next one of a run."""
@@ -318,13 +265,13 @@ class Oscilloscope(Device):
                 self._armed, self._stops = True, 0
         async with self._busy:  # reading clears what a question without answer is explained by
             await scope.status()
+        self._answered()
         taking = runs.taking and self._armed
         if not scope.inr & NEW or (not taking and time.monotonic() < self._next_event):
             return
         scope.inr &= ~NEW
         self._next_event = time.monotonic() + 1 / self.settings.rate
-        shown = [f"C{n}" for n in range(1, self.settings.channels + 1) if self._is_on(f"C{n}")]
-        channels = runs.channels if taking else shown
+        channels = runs.channels if taking else self._had.inputs_shown
         if not channels:
             return
         taken_ns = time.time_ns()
@@ -354,6 +301,10 @@ class Oscilloscope(Device):
             return None
         return event
 
+    def _answered(self) -> None:
+        """Say that the scope is there."""
+        self.post(time.time_ns(), {"LOST": self._lost})
+
     @asynccontextmanager
     async def _taking_long(self, scope: Scope) -> AsyncIterator[None]:
         """Leave it to the link to watch over a call; after it the scope has answered, if the link is still there."""
@@ -363,7 +314,7 @@ class Oscilloscope(Device):
         finally:
             self._long -= 1
             if scope.link.is_open:
-                self.post(time.time_ns(), {"TROUBLE": scope.ddr})
+                self._answered()
 
     async def _store(self, event: dict[str, memoryview]) -> None:
         """Write an event of the run; what the disk refuses stays, and the scope is not armed again."""
@@ -397,7 +348,7 @@ class Oscilloscope(Device):
     def _idle_values(self) -> dict[str, Any]:
         """Give the values of commands and counts, which no scope tells."""
         values: dict[str, Any] = {name: 0 for name in ("ARM", "STOP", "FORCE", "STORE")}
-        values |= {f"C{n}:WF:GET": 0 for n in range(1, self.settings.channels + 1)}
+        values |= {f"{name}:WF:GET": 0 for name in self._inputs}
         return values | {
             "CMD": "",
             "REPLY": "",

@@ -129,10 +129,10 @@ def table(board: Board, now_ns: int, height: int) -> Table:
     made = Table(box=None, header_style="bold", pad_edge=False, expand=True)
     shared: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis"}
     made.add_column("PV", **shared)
-    made.add_column("value", justify="right", ratio=2, **shared)
+    made.add_column("value", justify="right", **shared)
     made.add_column("alarm", **shared)
     made.add_column("age", justify="right", **shared)
-    made.add_column("description", ratio=3, style="dim", **shared)
+    made.add_column("description", ratio=1, style="dim", **shared)  # what the others leave
     missing = [prefix for prefix, served in board.served.items() if not served]
     for prefix in missing:
         made.add_row(f"{prefix}*", Text("not served", "magenta"), "", "", "nobody answers: is its IOC running?")

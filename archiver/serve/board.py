@@ -29,6 +29,8 @@ class Spark:
         """Take a value, or None when it is not known any more."""
         begin = second // BIN * BIN
         last = self._points[-1] if self._points else None
+        if last is not None and last[0] is not None:
+            begin = max(begin, last[0])  # a clock that went back
         if value is None:
             if last is not None and last[1] is not None:
                 self._points.append([begin, None])

@@ -16,30 +16,39 @@ def is_ours(host: str, names: Collection[str]) -> bool:
         host: the header: an address or a name, and a port or none.
         names: what this server is called, in small letters.
     """
-    try:
-        name = urlsplit(f"//{host}").hostname
-    except ValueError:
-        return False
-    if not name:
-        return False
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return name.rstrip(".") in names or name.endswith(".localhost")
-    return True
+    name = _name(host)
+    return bool(name) and (name in names or name.endswith(".localhost") or _address(name) is not None)
 
 
-def may_connect(origin: str | None, names: Collection[str]) -> bool:
+def may_connect(origin: str | None, host: str, names: Collection[str]) -> bool:
     """Whether a page may open a web socket here: browsers let every page try, and say which one in Origin.
 
     Args:
         origin: the header; None from programs that are no browser, which can read anyhow.
+        host: the Host header, which means this server.
         names: as for `is_ours`.
     """
     if origin is None:
         return True
-    try:
-        place = urlsplit(origin)
-    except ValueError:
+    scheme, _, place = origin.partition("://")
+    name = _name(place)
+    if scheme not in ("http", "https") or not name:
         return False
-    return place.scheme in ("http", "https") and is_ours(place.netloc, names)
+    address = _address(name)
+    if address is not None:
+        return address.is_loopback or name == _name(host)  # any other address is somebody else's page
+    return name in names or name.endswith(".localhost")
+
+
+def _name(place: str) -> str:
+    try:
+        return (urlsplit(f"//{place}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None

@@ -35,6 +35,8 @@ class Live:
     def __init__(self, site: Site, watching: Watching) -> None:
         self.board = Board()
         self._site, self._watching = site, watching
+        names = [device.name for device in site.devices]
+        self._names = [*names, STATISTICS, *(f"{STATISTICS}:{name}" for name in names), ARCHIVER]
         self._viewers: list[Mailbox] = []
         self._watches: dict[str, dict[str, Watch]] = {}
         self._arrays: dict[str, tuple[Watch, float]] = {}
@@ -43,10 +45,8 @@ class Live:
 
     def start(self) -> None:
         """Begin to watch: first what the devices were when the archiver last saw them, then what they say."""
-        names = [device.name for device in self._site.devices]
-        servers = [STATISTICS, *(f"{STATISTICS}:{name}" for name in names), ARCHIVER]
         kept = kept_catalogues(self._site)
-        for name in (*names, *servers):
+        for name in self._names:
             if name in kept:
                 self._learn(name, kept[name])
             self._watching.client.watch(f"{self._site.prefix}{name}:PVS", self._listener(name))
@@ -78,7 +78,7 @@ class Live:
             if pv in watches:
                 watches[pv].end()
             watches[pv] = self._watching.client.watch(asked, self._taker(pv, signals[pv]))
-        self._send("device", self.board.device(name))
+        self._send("device", self._device(name))
 
     def _taker(self, pv: str, signal: Signal) -> Callable[[Reading], None]:
         return lambda reading: self.board.take(pv, signal, reading)
@@ -87,10 +87,13 @@ class Live:
 
     def enter(self, mailbox: Mailbox) -> None:
         """Let a viewer have all there is, and from then on what changes."""
-        devices = [self.board.device(name) for name in self.board.devices]
+        devices = [self._device(name) for name in self.board.devices]
         mailbox.put(_event("devices", {"site": self._site.name, "prefix": self._site.prefix, "devices": devices}))
         mailbox.put(_event("values", {"now": _now(), "values": self.board.everything()}))
         self._viewers.append(mailbox)
+
+    def _device(self, name: str) -> dict[str, Any]:
+        return {**self.board.device(name), "place": self._names.index(name)}
 
     def leave(self, mailbox: Mailbox) -> None:
         """Let a viewer go."""

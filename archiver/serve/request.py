@@ -95,7 +95,7 @@ class Request(BaseHTTPRequestHandler):
 
     def _pvws(self) -> None:
         origin = self.headers.get("Origin")
-        if not hosts.may_connect(origin, self._house.names):
+        if not hosts.may_connect(origin, self.headers.get("Host", ""), self._house.names):
             raise Refused(403, f"pages of {origin} may not connect: add its host to hosts of [serve]")
         with self._viewer() as mailbox:
             try:

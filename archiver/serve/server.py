@@ -31,7 +31,8 @@ def run(site: Site) -> int:
     try:
         server = Server((table.address, table.port), site)
     except OSError as error:
-        log.error("cannot serve on %s port %d: %s", table.address, table.port, error.strerror or error)
+        cure = "choose another port under [serve], 0 for any that is free"
+        log.error("cannot serve on %s port %d: %s; %s", table.address, table.port, error.strerror or error, cure)
         return 2
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())

@@ -78,8 +78,8 @@ class Names:
     def __bool__(self) -> bool:
         return bool(self._points)
 
-    def find(self, name: str) -> Name | None:
-        """Give the name that is given to a PV (its name without the site's prefix), None where it has our own."""
+    def table(self, name: str) -> tuple[PointTable, dict[str, str]] | None:
+        """Give what the site file says of a PV (its name without the site's prefix), and its tags; None if nothing."""
         fits = [table for pattern, table in self._points.items() if fnmatchcase(name, pattern)]
         if not fits:
             return None
@@ -87,7 +87,14 @@ class Names:
         channel = re.search(r":CH(\d+):", name)
         board = re.search(r":B(?:OARD)?(\d+):", name)
         words = {"channel": channel[1] if channel else "", "board": board[1] if board else "0"}
-        tags = {key: value.format_map(words) for key, value in table.tags.items()}
+        return table, {key: value.format_map(words) for key, value in table.tags.items()}
+
+    def find(self, name: str) -> Name | None:
+        """Give the name that is given to a PV (its name without the site's prefix), None where it has our own."""
+        found = self.table(name)
+        if found is None:
+            return None
+        table, tags = found
         return Name(table.bucket, head(table.measurement, tags), key(table.field), table.scale, table.offset)
 
 

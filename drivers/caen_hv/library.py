@@ -1,20 +1,16 @@
 """One session of CAEN's C library, spoken to in the native protocol's requests and replies. Everything here blocks.
 
-Source: CAENHVWrapper through `caen-libs` (or `drivers.caen_hv.pycaenhv_binding`), and the parameters of the N1470
-family in it (a slot is a board; several channels a call). Parameters are found in what the unit lists, whatever their
+Source: CAENHVWrapper through `caen-libs` (see `drivers.caen_hv.binding`), and the parameters of the N1470 family in
+it (a slot is a board; several channels a call). Parameters are found in what the unit lists, whatever their
 spelling: the library takes unknown ones, succeeds, and leaves the output as it was. Units, powers of ten, decimals and
 labels are read, not assumed.
 """
 
-import contextlib
-import ctypes
-import importlib
 import math
-import os
 import re
 from typing import Any
 
-from drivers.caen_hv import pycaenhv_binding
+from drivers.caen_hv.binding import load
 from drivers.caen_hv.parameters import N1470
 from drivers.errors import LinkError, LinkTimeout, ProtocolError
 
@@ -77,7 +73,7 @@ class Library:
 
     def __init__(self, where: str, path: str, system: str, link: str, argument: str) -> None:
         self._where = where
-        self._binding = binding = _load(where, path)
+        self._binding = binding = load(where, path)
         try:
             kinds = binding.SystemType[system], binding.LinkType[link]
         except KeyError as error:
@@ -342,49 +338,3 @@ def merged(high: str, low: str, now: str) -> tuple[str, str]:
     if float(own) == 0:
         return (other if float(other) else own), ""
     return own, f"IMonH = {high} uA and IMonL = {low} uA, and one should read 0" if float(other) else ""
-
-
-def _load(where: str, path: str) -> Any:
-    """Import the binding: caen-libs, or pycaenhv where only that is installed; the library is loaded with it.
-
-    Raises:
-        LinkError: the text says what is missing.
-    """
-    if path:
-        try:
-            ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)  # its soname is known from now on, wherever it lies
-        except OSError as error:
-            raise LinkError(f"{where}: the library cannot be loaded: {error}") from error
-    try:
-        with contextlib.suppress(ModuleNotFoundError):
-            return importlib.import_module("caen_libs.caenhvwrapper")
-        _load_pycaenhv(where, path)
-    except ModuleNotFoundError as error:
-        raise LinkError(
-            f"{where}: caen:// needs the package caen-libs (pip install 'countinghouse[caen]') or pycaenhv; tcp:// "
-            "needs neither it nor CAEN's library"
-        ) from error
-    except (RuntimeError, AttributeError, ValueError, OSError) as error:
-        raise LinkError(
-            f"{where}: CAEN's library could not be used: {error}. Install libcaenhvwrapper.so where the loader finds "
-            'it, or say library = "PATH"; tcp:// does without'
-        ) from error
-    return pycaenhv_binding
-
-
-def _load_pycaenhv(where: str, path: str) -> None:
-    """Have pycaenhv find and load the library: it looks where LD_LIBRARY_PATH says when it is imported."""
-    before = os.environ.get("LD_LIBRARY_PATH")
-    try:
-        if path:
-            os.environ["LD_LIBRARY_PATH"] = os.path.dirname(path)
-        loaded = importlib.import_module("pycaenhv.functions").lib._name
-    finally:
-        if before is not None:
-            os.environ["LD_LIBRARY_PATH"] = before
-        elif path:
-            os.environ.pop("LD_LIBRARY_PATH", None)
-    if path and not os.path.samefile(path, loaded):
-        raise LinkError(
-            f"{where}: pycaenhv has loaded {loaded}; move that away, or install caen-libs, which takes the one you name"
-        )

@@ -95,9 +95,10 @@ class Status:
             return f"{_EXECUTION_ERRORS.get(self.exr, kind)} (EXR {self.exr})"
         return ""
 
-    def troubles(self) -> str:
-        """Say what hurts the device itself (DDR); empty when nothing does."""
-        return ", ".join(_DEVICE_BITS.get(bit, f"DDR bit {bit}") for bit in range(16) if self.ddr >> bit & 1)
+
+def troubles(ddr: int) -> str:
+    """Say what hurts the device itself (bits of DDR); empty when nothing does."""
+    return ", ".join(_DEVICE_BITS.get(bit, f"DDR bit {bit}") for bit in range(16) if ddr >> bit & 1)
 
 
 def refuse_vicp(text: str) -> None:

@@ -15,6 +15,7 @@ npz and not HDF5, because numpy alone reads it everywhere. Its arrays, one row a
 
 import contextlib
 import json
+import math
 import os
 import re
 import threading
@@ -78,8 +79,8 @@ class Run:
             raise ValueError(f"format {self.format!r}: it may be {', '.join(FORMATS)}")
         if not self.channels or len(set(self.channels)) < len(self.channels):
             raise ValueError(f"channels {list(self.channels)}: at least one, and each once")
-        if self.events < 0 or self.seconds < 0:
-            raise ValueError("events and seconds cannot be below 0")
+        if self.events < 0 or not 0 <= self.seconds < math.inf:
+            raise ValueError("events and seconds cannot be below 0, and have to be numbers")
         if self.events > MOST_EVENTS:
             raise ValueError(f"{self.events} events: a run has {MOST_EVENTS} at most, which sort by name")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from drivers.errors import DeviceError, ProtocolError
 from drivers.lecroy.instrument import NO_REPLY, Vxi11Error, parse_address
 from drivers.lecroy.numbers import number, written
-from drivers.lecroy.replies import Status, refuse_vicp, replies, status
+from drivers.lecroy.replies import Status, refuse_vicp, replies, status, troubles
 from drivers.lecroy.vxi11 import Vxi11Link
 
 SESSION = "CFMT DEF9,WORD,BIN;CORD LO"
@@ -44,7 +44,6 @@ class Session:
     Attributes:
         identity: after `open`.
         inr: bits of INR that came and were not taken yet. Reading clears them in the scope, so they are kept here.
-        ddr: the troubles seen last, in words.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Session:
         self.timeout = timeout
         self.identity = Identity("", "", "", "")
         self.inr = 0
-        self.ddr = ""
+        self._ddr = 0
 
     async def open(self) -> Identity:
         """Connect, see that it is a LeCroy scope that speaks VXI-11, and set the session's formats.
@@ -125,8 +124,13 @@ class Session:
         await self._command(text)
 
     async def status(self) -> Status:
-        """Read and clear the registers; bits of INR are kept in `inr`, troubles in `ddr`."""
+        """Read and clear the registers; bits of INR are kept in `inr`, those of DDR for `take_troubles`."""
         return self._note(await self._ask("ALST?"))
+
+    def take_troubles(self) -> str:
+        """Give, in words, what has hurt the scope (DDR) since this was asked last: reading clears it in the scope."""
+        bits, self._ddr = self._ddr, 0
+        return troubles(bits)
 
     # For the verbs
 
@@ -186,5 +190,5 @@ class Session:
             raise ProtocolError(f"{self.link.address}: ALST? is not answered, but {sorted(told)} are")
         registers = status(told.pop("ALST"))
         self.inr |= registers.inr
-        self.ddr = registers.troubles()
+        self._ddr |= registers.ddr
         return registers

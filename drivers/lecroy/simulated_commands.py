@@ -1,6 +1,5 @@
-"""The command language of the simulated scope: messages in, replies out (X-Stream remote control manual WM-RCM-E)."""
+"""The commands of the simulated scope: messages in, replies out (X-Stream remote control manual WM-RCM-E)."""
 
-import re
 import time
 from typing import Any
 
@@ -8,74 +7,23 @@ import numpy as np
 
 from drivers.lecroy.faults import Faults
 from drivers.lecroy.numbers import number
+from drivers.lecroy.simulated_language import (
+    ATTENUATIONS,
+    CHOICES,
+    COMMAND,
+    LONG,
+    NAMES,
+    RANGES,
+    REGISTERS,
+    UNITS,
+    WARNING,
+    Refusal,
+    pairs,
+    split,
+    written,
+)
 from drivers.lecroy.simulated_scope import CHANNELS, MEMORY, SOURCES, TIMEBASES, VAB, SimulatedScope
 from drivers.lecroy.simulated_signal import block, codes
-
-WARNING = "WARNING : CURRENT REMOTE CONTROL INTERFACE IS TCPIP"
-_LONG = {
-    "VOLT_DIV": "VDIV",
-    "OFFSET": "OFST",
-    "TIME_DIV": "TDIV",
-    "TRIG_DELAY": "TRDL",
-    "TRIG_MODE": "TRMD",
-    "TRIG_SELECT": "TRSE",
-    "TRIG_LEVEL": "TRLV",
-    "TRIG_SLOPE": "TRSL",
-    "TRIG_COUPLING": "TRCP",
-    "TRIG_WINDOW": "TRWI",
-    "COUPLING": "CPL",
-    "ATTENUATION": "ATTN",
-    "BANDWIDTH_LIMIT": "BWL",
-    "TRACE": "TRA",
-    "SEQUENCE": "SEQ",
-    "MEMORY_SIZE": "MSIZ",
-    "WAVEFORM_SETUP": "WFSU",
-    "WAVEFORM": "WF",
-    "ARM_ACQUISITION": "ARM",
-    "*TRG": "ARM",
-    "FORCE_TRIGGER": "FRTR",
-    "COMM_HEADER": "CHDR",
-    "COMM_FORMAT": "CFMT",
-    "COMM_ORDER": "CORD",
-    "PARAMETER_VALUE": "PAVA",
-    "STORE": "STO",
-    "STORE_SETUP": "STST",
-    "WAVEFORM_TEXT": "WFTX",
-    "DIRECTORY": "DIR",
-    "DELETE_FILE": "DEL",
-    "FILENAME": "FLNM",
-    "ALL_STATUS": "ALST",
-}
-_NAMES = {short: long for long, short in _LONG.items()}
-_COMMAND = re.compile(r"\s*(?:(\w+):)?\s*(\*?\w+)(\?)?\s*(.*?)\s*", re.S)
-_CHOICES = {
-    "TRMD": ("AUTO", "NORM", "SINGLE", "STOP"),
-    "CPL": ("A1M", "D1M", "D50", "GND"),
-    "TRSL": ("POS", "NEG"),
-    "TRCP": ("AC", "DC", "HFREJ", "LFREJ"),
-    "TRA": ("ON", "OFF"),
-    "BWL": ("OFF", "ON", "20MHZ", "200MHZ", "1GHZ"),
-    "CHDR": ("LONG", "SHORT", "OFF"),
-    "CORD": ("HI", "LO"),
-}
-_RANGES = {
-    "VDIV": (2e-3, 1.0),
-    "OFST": (-10.0, 10.0),
-    "TRDL": (-1e4, 100.0),
-    "TRWI": (0.0, 25.0),
-    "TRLV": (-41.0, 41.0),
-}
-_UNITS = {"VDIV": "V", "OFST": "V", "TRLV": "V", "TDIV": "S", "TRDL": "PCT", "TRWI": "V"}
-_ATTENUATIONS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000, 10000)
-_STATUS = ("STB", "ESR", "INR", "DDR", "CMR", "EXR", "URR")
-
-
-class Refusal(Exception):
-    """A command that the scope does not take: register and number."""
-
-    def __init__(self, register: str, number: int) -> None:
-        super().__init__(register, number)
-        self.register, self.number = register, number
 
 
 class Commands:
@@ -97,12 +45,12 @@ class Commands:
         replies: list[bytes] = []
         path = ""
         self.cancelled = False
-        for text in _split(message.decode("latin-1").rstrip("\r\n")):
-            match = _COMMAND.fullmatch(text)
+        for text in split(message.decode("latin-1").rstrip("\r\n")):
+            match = COMMAND.fullmatch(text)
             if match is None:
                 continue
             path, header = (match[1] or path).upper(), match[2].upper()
-            header = _LONG.get(header, header)
+            header = LONG.get(header, header)
             self.scope.catch_up(time.monotonic())
             try:
                 reply = self._one(path, header, bool(match[3]), match[4])
@@ -141,7 +89,7 @@ class Commands:
     def _reply(self, path: str, header: str, value: str, unit: str = "") -> bytes:
         if self.scope.CHDR == "OFF":
             return value.encode("latin-1")
-        name = _NAMES.get(header, header) if self.scope.CHDR == "LONG" else header
+        name = NAMES.get(header, header) if self.scope.CHDR == "LONG" else header
         lead = (
             f"{path}:"
             if path and header in ("VDIV", "OFST", "CPL", "ATTN", "TRA", "PAVA", "TRLV", "TRSL", "TRCP")
@@ -172,9 +120,9 @@ class Commands:
             case "*STB" | "*ESR" | "INR" | "DDR" | "CMR" | "EXR" | "URR":
                 return str(self._status(header.strip("*"))), ""
             case "ALST":
-                return ",".join(f"{name},{self._status(name):06d}" for name in _STATUS), ""
+                return ",".join(f"{name},{self._status(name):06d}" for name in REGISTERS), ""
             case "SEQ":
-                return f"{scope.SEQ},{scope.segments},{_number(scope.segment_size)}", ""
+                return f"{scope.SEQ},{scope.segments},{written(scope.segment_size)}", ""
             case "WFSU":
                 return "SP,{},NP,{},FP,{},SN,{}".format(*scope.WFSU), ""
             case "TRSE":
@@ -202,10 +150,10 @@ class Commands:
         value = getattr(self._holder(path, header), header)
         if isinstance(value, str):
             return value, ""
-        unit = _UNITS.get(header, "")
+        unit = UNITS.get(header, "")
         if header == "TRDL" and value < 0:
             unit = "S"
-        return _number(value), unit if scope.CHDR != "OFF" else ""
+        return written(value), unit if scope.CHDR != "OFF" else ""
 
     def _status(self, name: str) -> int:
         scope = self.scope
@@ -223,7 +171,7 @@ class Commands:
         holder = self._holder(path, header)
         if not arguments:
             raise Refusal("EXR", 27)
-        if header in _CHOICES:
+        if header in CHOICES:
             self._choose(holder, header, arguments[0].upper())
             return
         if header == "CFMT":
@@ -238,15 +186,15 @@ class Commands:
         elif header == "MSIZ":
             value = max((size for size in MEMORY if size <= asked), default=MEMORY[0])
         elif header == "ATTN":
-            value = min(_ATTENUATIONS, key=lambda step: abs(step - asked))
-        elif header in _RANGES:
-            value = float(f"{min(max(asked, _RANGES[header][0]), _RANGES[header][1]):.3g}")
+            value = min(ATTENUATIONS, key=lambda step: abs(step - asked))
+        elif header in RANGES:
+            value = float(f"{min(max(asked, RANGES[header][0]), RANGES[header][1]):.3g}")
         if abs(value - asked) > 1e-9 * abs(asked):
             self.scope.status.STB |= VAB
         setattr(holder, header, float(value))
 
     def _choose(self, holder: Any, header: str, word: str) -> None:
-        if word not in _CHOICES[header]:
+        if word not in CHOICES[header]:
             raise Refusal("CMR", 5)
         if header == "TRMD":
             self.scope.set_mode(word)
@@ -348,7 +296,7 @@ class Commands:
 
     def _do_wfsu(self, path: str, arguments: list[str]) -> None:
         now = dict(zip(("SP", "NP", "FP", "SN"), self.scope.WFSU, strict=True))
-        for key, value in _pairs(arguments):
+        for key, value in pairs(arguments):
             if key not in now:
                 raise Refusal("CMR", 5)
             now[key] = int(number(value))
@@ -358,21 +306,21 @@ class Commands:
         if not arguments or arguments[0].upper() not in ("DROP", "EDGE", "GLIT", "INTV", "STD", "SNG", "SQ", "TEQ"):
             raise Refusal("CMR", 5)
         trigger = {"TYPE": arguments[0].upper(), "SR": self.scope.trigger["SR"], "HT": self.scope.trigger["HT"]}
-        for key, value in _pairs(arguments[1:]):
+        for key, value in pairs(arguments[1:]):
             if key not in ("SR", "HT", "HV", "HV2") or (key == "SR" and value.upper() not in SOURCES):
                 raise Refusal("CMR", 5)
             trigger[key] = value.upper()
         self.scope.trigger = trigger
 
     def _do_bwl(self, path: str, arguments: list[str]) -> None:
-        pairs = _pairs(arguments) if len(arguments) > 1 else [(name, arguments[0]) for name in CHANNELS]
-        for name, mode in pairs:
-            if name not in CHANNELS or mode.upper() not in _CHOICES["BWL"]:
+        named = pairs(arguments) if len(arguments) > 1 else [(name, arguments[0]) for name in CHANNELS]
+        for name, mode in named:
+            if name not in CHANNELS or mode.upper() not in CHOICES["BWL"]:
                 raise Refusal("CMR", 5)
             self.scope.channels[name].BWL = mode.upper()
 
     def _do_stst(self, path: str, arguments: list[str]) -> None:
-        named = dict(_pairs(arguments[2:]))
+        named = dict(pairs(arguments[2:]))
         self.scope.STST = (
             arguments[0].upper(),
             arguments[1].upper(),
@@ -384,7 +332,7 @@ class Commands:
         self.scope.store((arguments or ["ALL_DISPLAYED"])[0].upper())
 
     def _do_flnm(self, path: str, arguments: list[str]) -> None:
-        named = dict(_pairs(arguments))
+        named = dict(pairs(arguments))
         self.scope.file_names[named["TYPE"]] = named["FILE"].strip("'")
 
     def _do_dir(self, path: str, arguments: list[str]) -> None:
@@ -396,23 +344,3 @@ class Commands:
 
     def _do_wftx(self, path: str, arguments: list[str]) -> None:
         self._channel(path).text = ",".join(arguments).strip("'\"").encode("latin-1")
-
-
-def _split(message: str) -> list[str]:
-    """Split at semicolons that are not within quotes."""
-    return [part for part in re.findall(r"""(?:[^;'"]|'[^']*'|"[^"]*"|['"])+""", message) if part.strip()]
-
-
-def _pairs(arguments: list[str]) -> list[tuple[str, str]]:
-    if len(arguments) % 2:
-        raise Refusal("EXR", 27)
-    return [(key.upper(), value) for key, value in zip(arguments[::2], arguments[1::2], strict=True)]
-
-
-def _number(value: float) -> str:
-    """Write a number as the scope does: 200E-3."""
-    if value == 0:
-        return "0"
-    exponent = int(np.floor(np.log10(abs(value)) / 3)) * 3
-    text = f"{value / 10.0**exponent:.6g}"
-    return text + (f"E{exponent:+d}".replace("E+0", "") if exponent else "")

@@ -19,6 +19,7 @@ from iocs.ca.server import ASKED
 from iocs.config import Finding
 from iocs.device import Device, Life, Place
 from iocs.hv import signals as declared
+from iocs.hv.apart import Apart
 from iocs.hv.channel import ChannelState
 from iocs.hv.expect import compare
 from iocs.hv.interlocks import WATCHDOG, Interlocks, own_signals
@@ -26,7 +27,7 @@ from iocs.hv.polling import OF_CHANNELS, Polls
 from iocs.hv.puts import Puts, spans
 from iocs.hv.ramp_signals import own_signals as ramp_signals
 from iocs.hv.ramps import Ramps
-from iocs.hv.settings import HvSettings, kept, name_boards
+from iocs.hv.settings import HvSettings, kept, name_boards, of_kept
 from iocs.hv.shape import BoardShape, from_plain, to_plain
 from iocs.hv.unasked import Unasked, deed
 from iocs.hv.unit import identity_values
@@ -84,10 +85,12 @@ class HV(Device):
         self._unread: set[int] = set()  # boards whose settings are to be read before anything is posted
         self._shown: dict[str, tuple[float, float]] = {}  # limits that PVs show, where they are not the signals' own
         self._polls = Polls(settings, self._supply, self._channels)
+        self._apart = Apart(settings)
         super().__init__(settings, place)
         self._orders = Puts(self._supply, self._channels, self._news_at_once)
         self._before = {board.board: board for board in from_plain(self.shape)}
         name_boards(self.memory, min(self._before, default=settings.boards[0]))
+        self._tell_left_over()
         self._build(from_plain(self.shape))
         shared = self._orders, self._channels, self._putting
         self._ramps = Ramps(settings, self._supply, *shared, self._note, self._polls.hurry, place.server, self.prefix)
@@ -165,7 +168,7 @@ class HV(Device):
                 posted = anew or self.online  # else it was lost while this was read: everything again
                 if posted:
                     self._unread.discard(board)
-                    values = read.values | self._ramps.apart(read.values)
+                    values = read.values | self._apart.take(read.values)
                     self.post(read.time_ns, (self._standing(board) if anew else {}) | values)
         if not self._supply.units:
             raise LinkError(f"{self.settings.link}: no board answers")
@@ -192,6 +195,14 @@ class HV(Device):
         for board in self.settings.boards:
             if board not in units:
                 self._board_lost(board, f"{self.settings.link}: board {board} does not answer")
+
+    def _tell_left_over(self) -> None:
+        """Tell of boards for which something is kept and which the site file has no more."""
+        kept_for = {of_kept(name)[0] for name in self.memory["channels"]}
+        for board in sorted(kept_for - set(self.settings.boards)):
+            log.warning(
+                "the site file has no board %d any more: what was latched or limited there is kept, idle", board
+            )
 
     def _build(self, boards: tuple[BoardShape, ...]) -> None:
         """Make what is known of each channel, unless that was done; places of all signals."""
@@ -277,7 +288,7 @@ class HV(Device):
             if of == board:
                 channel.interrupted()
                 silent[f"{channel.place}VMON"] = Bad(reason, status=Status.COMM)
-        self._server.post(self.prefix, time.time_ns(), self._ramps.apart(silent))
+        self._server.post(self.prefix, time.time_ns(), self._apart.take(silent))
         names = [name for name in (*self._signals, *self._rows) if name.startswith(head)]
         self._server.invalidate([self.prefix + name for name in names], Status.COMM)
         log.warning("%s", reason)
@@ -301,7 +312,7 @@ class HV(Device):
         dog = self._server.reading(f"{self.prefix}{WATCHDOG}")
         super().lost(reason, life=life)
         self._interlocks.tell(anew=True)
-        self._ramps.interrupted()
+        self._apart.interrupted()
         self._ramps.tell(anew=True)
         if dog is not None and dog.time_ns:
             self._server.post(self.prefix, dog.time_ns, {WATCHDOG: dog.value})

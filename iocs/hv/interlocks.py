@@ -102,6 +102,8 @@ class Interlocks:
             self._add(settings, table, Source(pv, pv, dog.max_age, simulated), Condition(), saved)
         for name in saved.keys() - set(_names(settings)):
             log.warning("the site file has no interlock %r any more: what it had latched is forgotten", name)
+            if (latch := saved[name].get("latch")) and not latch["confirmed"]:
+                log.error("what it does was not confirmed, and is not done: %s", latch["action"])
 
     def _add(
         self, settings: HvSettings, table: InterlockTable, source: Source, condition: Condition, saved: dict[str, Any]

@@ -18,7 +18,7 @@ from iocs.hv.ramp import Course, Output, farthest
 from iocs.hv.ramp_signals import PRESETS, State
 from iocs.hv.settings import HvSettings
 from iocs.hv.status import BIT
-from iocs.signals import Bad, Refused, Severity, Signal, Status
+from iocs.signals import Refused, Signal
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,6 @@ class Ramps:
         self._turn, self._note, self._hurry = turn, note, hurry
         self._server, self._prefix = server, prefix
         self._told: dict[str, Any] = {}
-        self._vmon: dict[str, Any] = {}  # V or Bad, as read last
         self._groups = [
             _Group(number, table, tuple(settings.places(table.channels)))
             for number, table in enumerate(settings.ramp, 1)
@@ -142,10 +141,10 @@ class Ramps:
                 raise Refused(f"{group.held_by} lowers these channels; they can be switched off")
             self.abort(by, group.places[0])
             return 0
-        if group.busy:
-            raise Refused(f"it is ramping; wait, or put 1 to {head}:ABORT")
+        self._refuse_busy(group)
         if name == "PRESET":
             plan, preview = self._plan(group, PRESETS[value], await self._look(group)) if value else (None, "")
+            self._refuse_busy(group)
             group.preset, group.plan, group.preview = value, plan, preview
             self.tell()
             return value
@@ -153,6 +152,9 @@ class Ramps:
         if plan is None:
             raise Refused(f"put a preset to {head}:PRESET first, and read {head}:PREVIEW")
         seen = await self._look(group)
+        self._refuse_busy(group)
+        if group.plan is not plan:
+            raise Refused(f"another preset was put meanwhile; read {head}:PREVIEW again")
         group.plan, group.preview = self._plan(group, PRESETS[group.preset], seen)
         self.tell()
         if plan.seen != group.plan.seen:
@@ -205,33 +207,6 @@ class Ramps:
         """Give those of the channels that are in groups, by group."""
         found = [{place: levels[place] for place in group.places if place in levels} for group in self._groups]
         return [each for each in found if each]
-
-    def apart(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the PVs `RAMPn:APART` for a reading of the outputs; alarmed where it is more than allowed.
-
-        Of channels of another board it takes the reading before.
-        """
-        told: dict[str, Any] = {}
-        for group in self._groups:
-            names = [f"{place}VMON" for place in group.places]
-            new = {name: values[name] for name in names if name in values}
-            self._vmon |= new
-            if not new or not all(name in self._vmon for name in names):
-                continue
-            read = [self._vmon[name] for name in names]
-            name = f"RAMP{group.number}:APART"
-            if bad := [each for each in read if isinstance(each, Bad) and each.severity is Severity.INVALID]:
-                told[name] = bad[0]
-                continue
-            volts: tuple[Any, ...] = tuple(each.value if isinstance(each, Bad) else each for each in read)
-            most = farthest(volts)
-            over = most > group.table.apart + self._settings.tolerance
-            told[name] = Bad("neighbours too far apart", most, Severity.MINOR, Status.HIGH) if over else most
-        return told
-
-    def interrupted(self) -> None:
-        """The unit was away: what comes next does not follow on what came before."""
-        self._vmon.clear()
 
     def tell(self, *, anew: bool = False) -> None:
         """Post what has changed of the groups' PVs; all of it where they have been made INVALID."""
@@ -300,6 +275,11 @@ class Ramps:
         words.append(f"{course.seconds:.0f} s at {course.rate:g} V/s")
         words.append(f"then neighbours are {farthest(goal):g} V apart at most ({group.table.apart:g} V allowed)")
         return plan, "; ".join(words)
+
+    @staticmethod
+    def _refuse_busy(group: _Group) -> None:
+        if group.busy or group.lowering.locked():
+            raise Refused(f"it is ramping; wait, or put 1 to RAMP{group.number}:ABORT")
 
     def _refuse_barred(self, group: _Group, plan: _Plan) -> None:
         for key, volts, (vset, on) in zip(self._keys(group), plan.goal, plan.seen, strict=True):

@@ -63,9 +63,7 @@ class Box:
 
     def height(self, width: int) -> int:
         """The height that it needs at a width."""
-        rows = sum(
-            1 + TALL if line.readbacks[-1:] and line.readbacks[-1].kind is Kind.TEXT else 1 for line in self.lines
-        )
+        rows = sum(_rows(line) for line in self.lines)
         for part, each in self._parts():
             rows += self._grid(width, each, len(part))[1] if part else 0
         return TITLE + MARGIN + rows * PITCH + MARGIN - (PITCH - 22)

@@ -22,13 +22,14 @@ from iocs.screens.widgets import (
 )
 from iocs.signals import Archive, Catalogue, Direction, Kind, Level, Severity, Signal
 
-WIDTH = 1280
+WIDTH = 1400
 INNER = WIDTH - 2 * MARGIN
 PLOT = 320  # height of a plot
 HEAD = 44  # height of a screen's head
 MAIN = "main.bob"
 _BUTTON = 90
 _HEADED = ("ONLINE", "STATE", "SIM", "AGE", "ERROR", "LASTREJECT")  # what a device's head shows
+_TEXT = 380  # least width of a text in a channel's row
 _KEYS = 5  # values of a device on the main screen
 
 
@@ -117,7 +118,7 @@ def device(catalogue: Catalogue) -> dict[str, str]:
     by_name = {signal.name: signal for signal in catalogue.signals}
     found, left = families(groups([each for each in catalogue.signals if each.name not in (*_HEADED, "PVS")]))
     urgent = [each for signals in left.values() for each in signals if _is_urgent(each)]
-    left = {title: [each for each in signals if each not in urgent] for title, signals in left.items()}
+    left = {title: [each for each in left[title] if each not in urgent] for title in sorted(left, key=_last)}
     files: dict[str, str] = {}
     widgets = _head(f"{name}  ({catalogue.kind})", ("Up", MAIN))
     x = WIDTH - MARGIN
@@ -137,6 +138,11 @@ def device(catalogue: Catalogue) -> dict[str, str]:
     )
     files[f"{name}.bob"] = display(name, WIDTH, y + MARGIN, widgets + placed)
     return files
+
+
+def _last(title: str) -> bool:
+    """What every device has stands after what this one is about."""
+    return title == "Device"
 
 
 def _is_urgent(signal: Signal) -> bool:
@@ -278,7 +284,7 @@ def _rank(line: Line) -> int:
 def _width(line: Line) -> int:
     first = line.signals[0]
     parts = [setpoint_width(line.setpoint, unit=False)] if line.setpoint else []
-    parts += [readback_width(signal, unit=False) for signal in line.readbacks]
+    parts += [_TEXT if each.kind is Kind.STR else readback_width(each, unit=False) for each in line.readbacks]
     return max(sum(parts) + GAP * (len(parts) - 1), text.width(_title(line), BOLD) if not is_button(first) else 0)
 
 

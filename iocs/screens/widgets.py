@@ -166,7 +166,8 @@ def label(words: str, x: int, y: int, width: int, *, font: Font = PLAIN, height:
     properties: dict[str, Any] = {"text": words}
     if font is not PLAIN:
         properties["font"] = font
-    return Widget("label", words, x, y, width, height, {**properties, "vertical_alignment": _MIDDLE, **more})
+    told = {key: value for key, value in more.items() if value != ""}
+    return Widget("label", words, x, y, width, height, {**properties, "vertical_alignment": _MIDDLE, **told})
 
 
 def opens(

@@ -29,7 +29,7 @@ def table(kind: str) -> str:
     """The kind's table in the example, alone."""
     for table in re.split(r"(?m)^(?=\[\[?(?!device\.))", EXAMPLE.read_text(encoding="utf-8")):
         if table.startswith("[[device]]") and f'type = "{kind}"' in table:
-            table = re.sub(r'(?m)^name = "\w+"', 'name = "X"', table)
+            table = re.sub(r'(?m)^name = "\w+"', 'name = "X"', table).replace('"docs/', f'"{EXAMPLE.parent}/docs/')
             return table.replace("[[device]]\n", "[[device]]\n" + SHORTER.get(kind, ""), 1)
     raise AssertionError(f"site.example.toml has no device of the kind {kind}")
 

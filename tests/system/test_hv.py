@@ -59,7 +59,10 @@ def test_every_pv_is_there_with_unit_and_description_and_nothing_was_written(lab
 
 
 def test_a_voltage_is_put_confirmed_and_ramped_to(lab):
-    start(lab)
+    lab.site(CHANNEL)
+    lab.supply("--speed", "2")  # slow enough to be seen ramping
+    lab.ioc()
+    lab.online()
     lab.put("CH0:VSET", 250)
     assert lab.requests() == ["CH:0,PAR:VSET,VAL:250.0"]
     assert (lab.hv("CH0:VSET"), lab.hv("CH0:VSET_RBV"), lab.hv("CH0:ON")) == (250, 250, 0)

@@ -221,8 +221,7 @@ def test_an_operator_resets_and_bypasses_nothing_and_confirms_no_ramp(lab):
         sid, _ = operator.open(f"{head}RAMP1:PRESET")
         assert operator.put(sid, 1.0)[0] == NORMAL
     assert lab.state(TRIPPED) and lab.hv("ILK1:BYPASS") == 0
-    lab.put("ILK1:RESET", 1)
-    lab.state(ARMED)
+    wait_for(lambda: reset(lab), "reset")
 
 
 @pytest.mark.parametrize("server", [True, False])

@@ -47,6 +47,7 @@ def program():
         pytest.skip(f"needs {absent}")
 
 
+@pytest.mark.timeout(400)  # a channel for each of some hundred PVs
 def test_a_shift(tmp_path, program):
     with HvLab(tmp_path) as lab:
         lab.site(CHANNEL)

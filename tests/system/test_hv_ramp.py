@@ -9,6 +9,7 @@ import pytest
 from iocs.hv.ramp_signals import State
 from iocs.hv.ramps import PATIENCE
 from tests.hv_lab import HvLab
+from tests.libca import Libca
 from tests.processes import wait_for
 
 IDLE, RAMPING, DONE, ABORTED, FAILED = State
@@ -40,8 +41,10 @@ channels = {channels}
 class RampLab(HvLab):
     """A supply whose channels 0, 1 and 2 are neighbours."""
 
-    def start(self, more: str = "", speed: float = 1.0):
-        self.site(GROUP + more)
+    begun = 0  # lines on the wire before somebody watched how far they are apart
+
+    def start(self, more: str = "", speed: float = 1.0, keys: str = ""):
+        self.site(keys + GROUP + more)
         self.supply("--speed", speed)
         for number in range(4):  # rates of the unit: not the same ones
             self.say(channel={"number": number, "rup": 60.0 + 40 * number, "rdw": 100.0 - 20 * number})
@@ -63,9 +66,14 @@ class RampLab(HvLab):
     def live(self) -> None:
         """Have the group at its nominal voltages, as somebody left it, and the first interlock armed."""
         self.see("ILK1:STATE", 1)
-        for number, level in enumerate((200.0, 150.0, 100.0)):
+        self.have(200.0, 150.0, 100.0)
+
+    def have(self, *levels: float) -> None:
+        """Have channels at their voltages one after the other, which `apart` does not look at."""
+        for number, level in enumerate(levels):
             self.say(channel={"number": number, "vset": level, "volts": level, "on": True})
-        self.see("CH2:VMON", 100)
+        self.see(f"CH{len(levels) - 1}:VMON", levels[-1])
+        self.begun = len(self.wire())
 
     def state(self, wanted: State, deadline: float = 60.0):
         """Wait until the group is in a state."""
@@ -73,7 +81,7 @@ class RampLab(HvLab):
 
     def apart(self) -> float:
         """Give the largest difference between neighbours of all readings of VMON on the wire."""
-        said = [each for each in self.wire() if each["what"] in ("request", "reply")]
+        said = [each for each in self.wire()[self.begun :] if each["what"] in ("request", "reply")]
         most = 0.0
         for asked, answer in pairwise(said):
             if "CMD:MON,CH:4,PAR:VMON" in asked["text"] and (found := re.search(r"VAL:([\d.;]+)", answer["text"])):
@@ -113,7 +121,7 @@ def test_a_preset_is_looked_at_confirmed_and_followed_together(lab):
     lab.told("RAMP1:GO", 1, "it is ramping")
     lab.state(DONE)
     assert [lab.hv(f"CH{n}:VSET_RBV") for n in range(3)] == [200, 150, 100]
-    assert volts(lab) == pytest.approx([200, 150, 100], abs=5)
+    wait_for(lambda: volts(lab) == pytest.approx([200, 150, 100], abs=5), "the voltages of the preset")
     assert lab.apart() <= APART
     progress = [event[0] for event in lab.libca.events(f"{lab.prefix}HV:RAMP1:PROGRESS") if isinstance(event, list)]
     assert progress[-1] == 100 and len(progress) > 4
@@ -143,6 +151,27 @@ def test_what_has_changed_since_the_preview_is_not_done(lab):
     lab.refused("RAMP1:GO", 1, "the channels have changed since RAMP1:PREVIEW was made")
     lab.put("RAMP1:GO", 1)
     lab.state(RAMPING)
+
+
+def test_two_that_confirm_at_once_start_one_ramp_and_what_was_shown_is_what_is_done(lab):
+    lab.start(keys="lost_after = 20\n")
+    lab.put("RAMP1:PRESET", 2)
+    go, preset = (f"{lab.prefix}HV:RAMP1:{name}" for name in ("GO", "PRESET"))
+    with Libca(lab.environment) as other:
+        other.read(go), other.read(preset), lab.read("HV:RAMP1:GO")  # both are connected
+        lab.say(slow=0.25)
+        lab.libca.begin(go, 1)
+        other.begin(go, 1)
+        lab.see("LASTREJECT.VAL$", lambda reading: "RAMP1:GO = 1: it is ramping" in reading["text"])
+        lab.say(slow=0.0)
+        lab.state(DONE)
+        assert [text.split(",")[0] for text in lab.requests() if "PAR:ON" in text] == ["CH:0", "CH:1", "CH:2"]
+        lab.put("RAMP1:PRESET", 3)
+        lab.say(slow=0.25)
+        other.begin(preset, 1)
+        lab.libca.begin(go, 1)
+        lab.see("LASTREJECT.VAL$", lambda reading: "another preset was put" in reading["text"])
+    assert not [text for text in lab.requests() if "PAR:OFF" in text] and lab.hv("RAMP1:STATE") == DONE
 
 
 def test_an_abort_sends_nothing_more_and_leaves_them_together(lab):
@@ -230,9 +259,7 @@ def test_what_may_not_be_is_refused_before_anything_is_sent(lab):
 
 def test_all_standby_lowers_groups_together_and_the_others_at_once(lab):
     lab.start("[device.channel.3]\nstandby = 20\n")
-    for number, level in enumerate((200.0, 150.0, 100.0, 300.0)):
-        lab.say(channel={"number": number, "vset": level, "volts": level, "on": True})
-    lab.see("CH3:VMON", 300)
+    lab.have(200.0, 150.0, 100.0, 300.0)
     lab.put("ALLSTANDBY", 1)
     for number, level in enumerate((50, 40, 30, 20)):
         lab.see(f"CH{number}:VMON", level)
@@ -254,30 +281,22 @@ def test_an_interlock_lowers_a_group_together(lab):
     wait_for(lambda: volts(lab) == [50, 40, 30], "nothing raised")
 
 
-def test_two_interlocks_that_trip_together_lower_a_group_and_neither_breaks_the_other_off(lab):
+def test_what_two_interlocks_lower_together_neither_breaks_off_nobody_aborts_and_readonly_holds_as_it_is(lab):
     lab.start(own(lab) + own(lab, "other", "[1, 2]"))
     lab.live()
     lab.see("ILK2:STATE", 1)
     lab.put("CH3:VSET", 11)
+    lab.state(RAMPING)
+    lab.told("RAMP1:ABORT", 1, "interlock o")
+    lab.put("READONLY", 1)
+    for number in (1, 2):
+        lab.see(f"ILK{number}:CAUSE.VAL$", lambda reading: "READONLY is set" in reading["text"])
+        assert lab.hv(f"ILK{number}:STATE") == 3
+    lab.put("READONLY", 0)
     lab.see("ILK1:STATE", 4)
     lab.see("ILK2:STATE", 4)
     assert [lab.hv(f"CH{n}:VSET_RBV") for n in range(3)] == [50, 40, 30]
     assert lab.apart() <= APART and not [text for text in lab.requests() if "PAR:OFF" in text]
-
-
-def test_what_an_interlock_lowers_nobody_aborts_and_readonly_holds_as_it_is(lab):
-    lab.start(own(lab))
-    lab.live()
-    lab.put("CH3:VSET", 11)
-    lab.state(RAMPING)
-    lab.told("RAMP1:ABORT", 1, "interlock own: ")
-    lab.put("READONLY", 1)
-    lab.see("ILK1:CAUSE.VAL$", lambda reading: "READONLY is set" in reading["text"])
-    assert lab.hv("ILK1:STATE") == 3 and not [text for text in lab.requests() if "PAR:OFF" in text]
-    assert lab.apart() <= APART
-    lab.put("READONLY", 0)
-    lab.see("ILK1:STATE", 4)
-    assert [lab.hv(f"CH{n}:VSET_RBV") for n in range(3)] == [50, 40, 30]
 
 
 def test_one_of_a_group_that_cannot_be_lowered_alone_is_switched_off_at_once(lab):

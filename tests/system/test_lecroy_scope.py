@@ -153,7 +153,8 @@ def test_what_the_scope_refuses_is_told_in_words():
             await scope.delete_file("HDD", "none.trc")
         simulator.scope.channels["C3"].overload = True
         await scope.settings()
-        assert scope.ddr == "C3 overloaded"
+        await scope.status()  # which does not hide it
+        assert scope.take_troubles() == "C3 overloaded"
         assert (await scope.settings())["C3:CPL"] == "OVL"
         assert await scope.ask("C1:VDIV?") == "C1:VDIV 100E-3 V"
 

@@ -79,6 +79,9 @@ def test_the_page(tmp_path: Path) -> None:
         screens_in_a_browser(lab)
         assert lab.page.stop() == 0
         becomes(page.locator("#link"), "no answer")
+        assert (
+            value(page, f"{lab.prefix}T:CH0:T").locator(".number").evaluate("it => getComputedStyle(it).opacity") < "1"
+        )
         assert "Traceback" not in lab.page.log()
 
 
@@ -87,9 +90,11 @@ def overview(lab: PageLab, page) -> None:
     for name in ("T", "PMU", "HV", "SCOPE"):
         becomes(page.locator(".tile", has=page.get_by_role("link", name=name, exact=True)), "Online")
     becomes(page.locator("#link"), "live")
+    assert page.locator(".tiles > .tile h2 a").all_text_contents() == ["T", "PMU", "HV", "SCOPE"]  # as in the site file
     changing = value(page, f"{lab.prefix}PMU:FREQ")
     before = changing.text_content()
     wait_for(lambda: changing.text_content() != before, "another frequency")
+    assert changing.locator(".number").evaluate("it => getComputedStyle(it).opacity") == "1"
     assert "Hz" in before and changing.get_attribute("data-severity") == "0"
     page.wait_for_selector(".tile .spark path.line", state="attached", timeout=WITHIN)
 
@@ -98,7 +103,7 @@ def devices_as_they_are(lab: PageLab, page) -> None:
     page.get_by_role("navigation").get_by_role("link", name="PMU").click()
     page.wait_for_selector("svg.phasors line.arm", state="attached", timeout=WITHIN)
     told = page.locator("svg.phasors").get_attribute("aria-label")
-    assert "VA 6.350e+4 V at" in told and page.locator("svg.phasors line.arm").count() == 8
+    assert "VA 63500 V at" in told and page.locator("svg.phasors line.arm").count() == 8
     page.goto(f"{lab.url}#/SCOPE")
     page.wait_for_selector("svg.plot path.curve", state="attached", timeout=WITHIN)
     drawn = page.locator("svg.plot path.curve").first

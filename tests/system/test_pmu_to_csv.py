@@ -115,7 +115,7 @@ def test_a_killed_archiver_leaves_whole_lines_and_goes_on(tmp_path):
         lab.start_archiver()
         wait_for(lambda: len(lab.rows()) > before + 50, "rows after the restart")
         lab.archiver.stop()
-        assert len(lab.csv_files()) == 2
+        assert 1 <= len(lab.csv_files()) <= 2  # a file of which nothing was acknowledged is written anew
         assert len(set(times(lab))) == len(times(lab))
 
 

@@ -1,45 +1,19 @@
 """The README's terminal sessions, run as they stand in a fresh copy of the tree; `...` stands for anything."""
 
-import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
+from tests.console import matches, run, sessions
 from tests.processes import DEADLINE, ca_environment, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def sessions(page: Path) -> list[list[tuple[str, list[str]]]]:
-    """Give the page's console blocks, each a list of (command, lines of output)."""
-    blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
-    result = []
-    for block in blocks:
-        steps: list[tuple[str, list[str]]] = []
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                steps.append((line[2:], []))
-            else:
-                steps[-1][1].append(line)
-        result.append(steps)
-    return result
-
-
-def matches(output: str, expected: list[str]) -> bool:
-    """Whether the output is as expected; a line `...` stands for any lines, `...` in a line for any text."""
-    pattern = ""
-    for line in expected:
-        if line == "...":
-            pattern += r"(?:.*\n)*?"
-        else:
-            pattern += r"[^\n]*".join(re.escape(part) for part in line.split("...")) + r" *\n"
-    return re.fullmatch(pattern + r"(?:.*\n)*?" * (expected[-1:] == ["..."]), output) is not None
 
 
 @pytest.fixture
@@ -59,26 +33,13 @@ def clone(tmp_path):
     return tmp_path / "countinghouse"
 
 
-def run(command: str, clone: Path, environment: dict[str, str]) -> str:
-    """Give what a command prints. Its process group ends with it: caproto's tools leave a repeater behind."""
-    output = clone / "command.log"
-    with output.open("w") as file:
-        shell = subprocess.Popen(
-            ["bash", "-c", command], cwd=clone, env=environment, stdout=file, stderr=file, start_new_session=True
-        )
-        try:
-            shell.wait(60)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(shell.pid, signal.SIGKILL)
-            shell.wait()
-    return output.read_text()
-
-
 def test_the_first_minute(clone):
     first, second, third = sessions(clone / "README.md")
     # only the ports keep this lab apart from others: where to look is for the clients to find out
     environment = {key: value for key, value in ca_environment(free_port()).items() if "ADDR_LIST" not in key}
+    page = free_port()
+    with (clone / "site.example.toml").open("a") as site:
+        site.write(f"\n[serve]\nport = {page}\n")
     ((command, expected),) = first
     lab_log = clone / "lab.log"
     with lab_log.open("w") as log:
@@ -86,7 +47,10 @@ def test_the_first_minute(clone):
             ["bash", "-c", command], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        await_output(lambda: lab_log.read_text(), expected)
+        for line in expected:  # of several programs, in whatever order they are ready
+            await_output(lambda: lab_log.read_text(), ["...", line.replace("8090", str(page)), "..."])
+        with urlopen(f"http://127.0.0.1:{page}/", timeout=DEADLINE) as answer:
+            assert b"<title>Countinghouse</title>" in answer.read()
         await_output(lambda: "".join(path.read_text() for path in clone.glob("data/PMU_*.csv")), ["time,...", "..."])
         for command, expected in [*second, *third]:
             await_output(lambda command=command: run(command, clone, environment), expected)

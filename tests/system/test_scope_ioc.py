@@ -218,10 +218,21 @@ def test_an_overload_alarms_and_ends(lab):
     lab.scope.say({"channel": {"name": "C2", "overload": True}})
     assert lab.wait("S:C2:OVERLOAD", 1)["severity"] == MAJOR
     assert lab.read("S:C2:CPL_RBV")["severity"] == MAJOR
-    lab.wait("S:TROUBLE", lambda reading: reading["value"] == "C2 overloaded")
+    lab.wait("S:TROUBLE", lambda reading: (reading["value"], reading["severity"]) == ("C2 overloaded", MAJOR))
     lab.put("C2:CPL", 2)  # which is what ends it at the scope
     assert lab.wait("S:C2:OVERLOAD", 0)["severity"] == NO_ALARM
     assert lab.read("S:C2:CPL_RBV")["severity"] == NO_ALARM
+    lab.wait("S:TROUBLE", lambda reading: (reading["value"], reading["severity"]) == ("", NO_ALARM))
+
+
+def test_a_slow_scope_is_not_lost(lab):
+    lab.start("--rate", "5", more="channels = 1\n")
+    lab.scope.say({"slow": 0.3})
+    count = lab.value("S:ACQ:COUNT")
+    lab.put("TRMD", 3)
+    lab.put("ARM", 1)
+    lab.wait("S:ACQ:COUNT", lambda reading: reading["value"] > count)
+    assert (lab.value("S:ONLINE"), lab.value("S:RECONNECTS")) == (1, 0)
 
 
 def test_lost_and_healed(lab):

@@ -164,6 +164,8 @@ def test_progress(tmp_path):
         ({"channels": []}, "at least one"),
         ({"channels": ["C1", "C1"]}, "each once"),
         ({"events": -1}, "below 0"),
+        ({"events": 100_000}, "99999 at most"),
+        ({"seconds": float("nan")}, "have to be numbers"),
     ],
 )
 def test_runs_that_make_no_sense(tmp_path, options, said):

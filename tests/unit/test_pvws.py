@@ -118,8 +118,25 @@ def test_only_channel_access_is_spoken(name) -> None:
 def test_a_host_header_must_mean_us(host, ours) -> None:
     names = {"localhost", "lab.example.org"}
     assert hosts.is_ours(host, names) is ours
-    assert hosts.may_connect(f"http://{host}", names) is ours
-    assert hosts.may_connect(None, names) and not hosts.may_connect("null", names)
+    assert hosts.may_connect(f"http://{host}", "127.0.0.1", names) is ours
+
+
+@pytest.mark.parametrize(
+    ("origin", "may"),
+    [
+        (None, True),
+        ("null", False),
+        ("file://", False),
+        ("http://localhost:5173", True),
+        ("http://10.0.0.5:8090", True),  # the page that this server itself gave
+        ("http://10.0.0.6", False),
+        ("http://203.0.113.5", False),
+        ("https://lab.example.org", True),
+        ("http://evil.example.org", False),
+    ],
+)
+def test_only_pages_of_this_host_may_open_a_web_socket(origin, may) -> None:
+    assert hosts.may_connect(origin, "10.0.0.5:8090", {"localhost", "lab.example.org"}) is may
 
 
 def test_a_client_that_does_not_read_is_let_go_and_nobody_waits_for_it() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from drivers.lecroy.numbers import number, written
-from drivers.lecroy.replies import bandwidths, parameters, replies, status
+from drivers.lecroy.replies import bandwidths, parameters, replies, status, troubles
 from drivers.lecroy.wavedesc import decode
 from iocs.scope_signals import signals_of, values_of
 from iocs.scope_waveforms import prepared, thinned, whole
@@ -87,6 +87,6 @@ def test_numbers_are_written_without_multipliers():
 def test_replies_are_told_apart_by_their_headers():
     assert replies("C1:VOLT_DIV 200E-3 V;WFTX 'a;b';*OPC 1") == {"C1:VDIV": "200E-3 V", "WFTX": "'a;b'", "*OPC": "1"}
     assert status("STB,4,ESR,0,INR,8193,DDR,2,CMR,0,EXR,27,URR,0").refusal() == "an argument is missing (EXR 27)"
-    assert status("STB,4,ESR,0,INR,8193,DDR,2,CMR,0,EXR,0,URR,0").troubles() == "C2 overloaded"
+    assert troubles(2 | 4096 | 1 << 14) == "C2 overloaded, trigger failed, DDR bit 14"
     assert bandwidths("OFF", ["C1", "C2"]) == {"C1": "OFF", "C2": "OFF"}
     assert parameters("MEAN,1E-3 V,OK,DUTY,UNDEF,IV")["DUTY"] == ("UNDEF", "IV")

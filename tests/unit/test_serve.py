@@ -5,7 +5,9 @@ import http.client
 import json
 import signal
 import socket
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,10 +16,14 @@ import pytest
 
 from archiver.history import History
 from archiver.serve.answers import Answers, Refused
+from archiver.serve.live import Live
+from archiver.serve.seeding import seed
 from archiver.serve.server import Server
+from archiver.serve.watching import Watching
+from archiver.serve.websocket import Absent, WebSocket
 from archiver.sinks.csv_files import CsvFiles
 from iocs.archive_tables import ServeTable
-from iocs.signals import Kind, Signal
+from iocs.signals import Kind, Row, Signal
 from tests.processes import Process, wait_for
 from tests.unit import test_history
 from tests.unit.test_history import HOUR, T, site, written
@@ -160,6 +166,40 @@ def test_a_viewer_that_does_not_read_is_let_go_and_the_others_are_told_on(tmp_pa
         thread.join()
         server.server_close()
         server.watching.stop()
+
+
+def test_sparklines_begin_with_what_the_archive_has(tmp_path: Path) -> None:
+    here, now = site(tmp_path), time.time_ns()
+    sink = CsvFiles(here.archive.csv)
+    layout = Row("ROW", (test_history.SIGNALS[1],))
+    half_an_hour_ago = now - 1800 * S
+    volts = [(test_history.VOLT, test_history.reading(7.5, half_an_hour_ago + n * S)) for n in (0, 1)]
+    lost = (test_history.VOLT, test_history.Mark(test_history.Event.DISCONNECTED, half_an_hour_ago + 600 * S))
+    row = test_history.RowRecord(test_history.ROW, layout, half_an_hour_ago, [0.25], 1)
+    sink.write(sink.encode(test_history.Batch(now, [*volts, lost], [row])).data)
+    sink.close()
+    watching = Watching()
+    watching.start()
+    try:
+        live = Live(here, watching)
+        watching.call(live.start)
+        seed(here, live, watching)
+        told = watching.call(live.sparks, "HV")
+        begin = half_an_hour_ago // S // 30 * 30
+        assert told["sparks"][0][0] == [begin, 7.5, 7.5] and told["sparks"][0][-1][1] is None
+        assert told["sparks"][1] == [[begin, 0.25, 0.25]]
+        with pytest.raises(LookupError, match="there is no device 'X'; there are HV"):
+            watching.call(live.sparks, "X")
+    finally:
+        watching.stop()
+    with pytest.raises(ConnectionAbortedError):
+        watching.call(live.sparks, "HV")
+
+
+def test_without_the_library_web_sockets_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "websockets.server", None)
+    with socket.socket() as unused, pytest.raises(Absent, match=r"pip install 'countinghouse\[web\]'"):
+        WebSocket(unused, "/pvws/pv", {})
 
 
 def test_over_http(tmp_path: Path) -> None:

@@ -32,24 +32,28 @@ export function phasorDiagram(phasors) {
   const units = [...new Set(phasors.map((each) => each.unit))];
   const most = new Map(units.map((unit) => [unit, Math.max(...phasors.filter((each) => each.unit === unit).map((each) => each.magnitude), 1e-300)]));
   const radius = (unit) => RADII[Math.min(units.indexOf(unit), RADII.length - 1)];
+  const labels = [];
   const arms = phasors.map((each, place) => {
     const turn = (each.degrees * Math.PI) / 180, reach = radius(each.unit) * (each.magnitude / most.get(each.unit));
     const x = MIDDLE + reach * Math.cos(turn), y = MIDDLE - reach * Math.sin(turn);
-    const far = reach + 16 + 9 * (place % 2);
+    const near = labels.find((label) => Math.hypot(label.x - x, label.y - y) < 12);  // one lies on the other
+    if (near) near.names.push(each.name);
+    else labels.push({ x, y, names: [each.name], along: reach + 11, turn });
     return [
       svg("line", { class: `arm hue${place % 8}`, x1: MIDDLE, y1: MIDDLE, x2: x, y2: y, "stroke-dasharray": units.indexOf(each.unit) ? "7 3" : null }),
       svg("circle", { class: `tip hue${place % 8}`, cx: x, cy: y, r: 4 }),
-      svg("text", { class: "label", x: MIDDLE + far * Math.cos(turn), y: MIDDLE - far * Math.sin(turn) }, each.name),
     ];
   });
+  const side = (cosine) => (Math.abs(cosine) < 0.35 ? "middle" : cosine > 0 ? "start" : "end");
+  const names = labels.map((label) => svg("text", { class: "label", "text-anchor": side(Math.cos(label.turn)), x: MIDDLE + label.along * Math.cos(label.turn), y: MIDDLE - label.along * Math.sin(label.turn) }, label.names.join(" ")));
   const rings = units.flatMap((unit) => [svg("circle", { class: "ring", cx: MIDDLE, cy: MIDDLE, r: radius(unit) }),
-    svg("text", { class: "tick", x: MIDDLE + 3, y: MIDDLE + radius(unit) - 4 }, `${most.get(unit).toPrecision(3)} ${unit}`)]);
+    svg("text", { class: "tick", x: MIDDLE + 3, y: MIDDLE + radius(unit) - 4 }, `${Number(most.get(unit).toPrecision(3))} ${unit}`)]);
   const spokes = [0, 30, 60, 90, 120, 150].map((angle) => {
     const turn = (angle * Math.PI) / 180, x = RADII[0] * Math.cos(turn), y = RADII[0] * Math.sin(turn);
     return svg("line", { class: "ring", x1: MIDDLE - x, y1: MIDDLE + y, x2: MIDDLE + x, y2: MIDDLE - y });
   });
-  const words = phasors.map((each) => `${each.name} ${each.magnitude.toPrecision(4)} ${each.unit} at ${each.degrees.toFixed(1)} degrees`);
-  return svg("svg", { class: "phasors", viewBox: `0 0 ${SIZE} ${SIZE}`, role: "img", "aria-label": `Phasor diagram: ${words.join(", ")}` }, spokes, rings, arms);
+  const words = phasors.map((each) => `${each.name} ${Number(each.magnitude.toPrecision(4))} ${each.unit} at ${each.degrees.toFixed(1)} degrees`);
+  return svg("svg", { class: "phasors", viewBox: `0 0 ${SIZE} ${SIZE}`, role: "img", "aria-label": `Phasor diagram: ${words.join(", ")}` }, spokes, rings, arms, names);
 }
 
 function ticks(low, high, wanted) {

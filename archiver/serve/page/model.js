@@ -22,6 +22,9 @@ export function learn(device) {
     byName.set(signal.pv, signal);
   }
   devices.set(device.name, device);
+  const ordered = [...devices].sort(([, one], [, other]) => one.place - other.place);
+  devices.clear();
+  for (const [name, each] of ordered) devices.set(name, each);  // as in the site file, whenever they came
 }
 
 export const find = (device, name) => byName.get(device.prefix + name);

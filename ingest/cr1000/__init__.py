@@ -1,0 +1,1 @@
+"""CR1000: logger files, calibrated by when and by which sensor."""
