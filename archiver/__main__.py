@@ -30,6 +30,13 @@ from iocs.state import State, StateError, open_state
 
 log = logging.getLogger("archiver")
 
+EXAMPLES = """examples:
+  python -m archiver run site.example.toml                       what the example lab serves, into files
+  python -m archiver run --pv LAB:PMU:FREQ --csv data            a PV of anybody's server, without a site file
+  python -m archiver get LAB:HV:CH0:VMON --site site.toml --from 2h --every 1min
+  python -m archiver serve site.toml                             the page: every device, in any browser
+"""
+
 
 def _version() -> str:
     try:
@@ -40,7 +47,12 @@ def _version() -> str:
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    top = argparse.ArgumentParser(prog="python -m archiver", description="Record what the devices of a site serve.")
+    top = argparse.ArgumentParser(
+        prog="python -m archiver",
+        description="Record what the devices of a site serve.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     top.add_argument("--version", action="version", version=f"countinghouse {_version()}")
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
