@@ -56,6 +56,7 @@ def laboratory(directory: Path) -> Iterator[tuple[str, Path]]:
     """Run the example laboratory and its server; gives the server's address and the folder of screens."""
     site = directory / "site.toml"
     shutil.copy(ROOT / "site.example.toml", site)
+    (directory / "docs").symlink_to(ROOT / "docs")  # the met station's files
     port, web = free_port(), free_port()
     text = site.read_text(encoding="utf-8").replace("127.0.0.1:5164", f"127.0.0.1:{port}")
     site.write_text(f"{text}\n[serve]\nport = {web}\n", encoding="utf-8")
@@ -76,7 +77,7 @@ def laboratory(directory: Path) -> Iterator[tuple[str, Path]]:
 async def prepare(port: int) -> None:
     """Wait for all devices, and switch high voltage on: pictures shall show something."""
     async with Client(f"127.0.0.1:{port}") as client:
-        for name in ("PMU:ONLINE", "HV:ONLINE", "GAS:ONLINE", "SCOPE:ONLINE", "HV:ILK1:STATE"):
+        for name in ("PMU:ONLINE", "HV:ONLINE", "GAS:ONLINE", "SCOPE:ONLINE", "MET:ONLINE", "HV:ILK1:STATE"):
             while (await client.get(f"LAB:{name}", 30)).value != 1:  # Online; ARMED
                 await asyncio.sleep(0.1)
         for name, value in PUTS.items():
