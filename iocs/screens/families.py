@@ -142,12 +142,12 @@ def is_switch(signal: Signal) -> bool:
 
 
 def is_measured(signal: Signal) -> bool:
-    """Whether it is a number with a unit that somebody measured: what is worth a curve."""
+    """Whether it is a number with a unit that somebody measured: what is worth a curve. Ages and delays are not."""
     return (
         signal.direction is Direction.READBACK
         and signal.kind is Kind.FLOAT
         and signal.count == 1
-        and bool(signal.unit)
+        and signal.unit not in ("", "s")
         and not signal.name.endswith(RBV)
     )
 
