@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from archiver import dashboards, get
 from archiver.history import kept_catalogues
 from archiver.last_events import LastEvents
@@ -159,9 +161,11 @@ def _notify(site: Site) -> int:
 def _site_of_names(pvs: Sequence[str], folder: Path) -> Site:
     """Give a site that has nothing but PVs by name; its state lies in the folder of the files."""
     folder = folder.resolve()
-    archive = ArchiveTable.model_validate(
-        {"pvs": list(dict.fromkeys(pvs)), "csv": {"directory": folder, "value_digits": "repr", "time_format": "iso"}}
-    )
+    csv = {"directory": folder, "value_digits": "repr", "time_format": "iso"}
+    try:
+        archive = ArchiveTable.model_validate({"pvs": list(pvs), "csv": csv})
+    except ValidationError as error:
+        raise ConfigError(Path("--pv"), [mistake["msg"] for mistake in error.errors()]) from None
     about = SiteTable.model_construct(name="", prefix="", state_dir=folder / ".archiver")
     return Site(
         path=folder,

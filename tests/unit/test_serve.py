@@ -99,6 +99,9 @@ def test_bins_where_there_is_more_than_is_asked_for(answers: Answers) -> None:
     first = found[0]
     assert (first["minimum"], first["maximum"]) == (0.0, 17.5) and first["value"] == [8.75]
     assert all(T <= sample["time"] <= T + 3 * HOUR for sample in found)
+    found = samples(answers, "LAB:HV:CH0:IMON", T + HOUR + 1, T + 2 * HOUR, count="4")
+    assert [sample["type"] for sample in found] == ["double", *["minMaxDouble"] * 3]
+    assert found[0]["time"] <= T + HOUR < found[1]["time"]  # what held at the begin has its own time
 
 
 def test_the_appliance_answers(answers: Answers) -> None:
