@@ -24,6 +24,7 @@ from archiver.sinks.folder import FolderTaken
 from archiver.status import ArchiverStatus
 from archiver.stores import CannotStart, build_outlets
 from iocs import log as logs
+from iocs import sd_notify
 from iocs.archive_tables import ArchiveTable, ServeTable
 from iocs.config import AccessTable, ConfigError, Site, SiteTable, load
 from iocs.state import State, StateError, open_state
@@ -199,17 +200,28 @@ async def _record(site: Site, state: State, outlets: list[Outlet], last: LastEve
     # Events are held for a moment by the ten thousand; looking for cycles among them costs more than taking them.
     gc.set_threshold(50_000, 20, 100)
     stop = asyncio.Event()
+
+    def end() -> None:
+        sd_notify.stopping()
+        stop.set()
+
+    async def begun() -> None:
+        sd_notify.ready(announcement(site))
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, end)
     recorder = Recorder(site, state, outlets, last)
     print(announcement(site), flush=True)
     log.info("start")
-    others = [ArchiverStatus(site, recorder).serve()] if site.prefix else []
+    others = [begun()]
+    if site.prefix:
+        others.append(ArchiverStatus(site, recorder).serve())
     if site.notify is not None:
         notifier = Notifier(site, site.notify, recorder)
         recorder.listen = notifier.listener
         others.append(notifier.run())
-    complete = await recorder.run(stop, *others)
+    async with sd_notify.watchdog():
+        complete = await recorder.run(stop, *others)
     log.info("stop")
     return complete
 

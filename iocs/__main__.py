@@ -1,16 +1,17 @@
-"""`python -m iocs run | check | list | screens | schema`: serve a site's devices, check its file, list and draw PVs."""
+"""`python -m iocs run | check | list | screens | units | schema`: a site's devices, and what its file makes."""
 
 import argparse
 import asyncio
 import csv
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from iocs import config, log, old_pmu_config, screens, supervise
+from iocs import config, log, old_pmu_config, screens, supervise, units
 from iocs.ca import statistics
 from iocs.device import all_signals, idle_names
 from iocs.online import check_online
@@ -26,6 +27,7 @@ EXAMPLES = """examples:
   python -m iocs list site.toml --csv                all PVs with unit and description
   python -m iocs list site.toml --watch              a live table; --watch 'HV:CH0:*' for what you name, Ctrl-C ends it
   python -m iocs screens site.toml -o screens        screens for Phoebus; open screens/main.bob
+  python -m iocs units site.toml -o units            services for systemd, and a Containerfile
 """
 
 
@@ -70,12 +72,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     drawing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     drawing.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write *.bob into")
     drawing.add_argument("--sim", action="store_true", help="with what the simulated boxes told last")
+    services = subparsers.add_parser("units", help="write systemd units and a Containerfile: what runs for months")
+    services.add_argument("site", type=Path, metavar="SITE", help="the site file, where it will stand")
+    services.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write them into")
+    services.add_argument(
+        "--group",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="these devices in one process (may be given several times); every other has its own",
+    )
+    services.add_argument("--user", default="countinghouse", help="account that all run as (countinghouse)")
     subparsers.add_parser("schema", help="print the JSON schema of the site file, for editors")
     options = parser.parse_args(arguments)
     try:
-        code = {"run": _run, "check": _check, "list": _list, "screens": _screens, "schema": _schema}[options.command](
-            options
-        )
+        commands = {
+            "run": _run,
+            "check": _check,
+            "list": _list,
+            "screens": _screens,
+            "units": _units,
+            "schema": _schema,
+        }
+        code = commands[options.command](options)
         sys.stdout.flush()
         return code
     except (config.ConfigError, supervise.StartError, StateError) as error:
@@ -196,6 +216,26 @@ def _screens(options: argparse.Namespace) -> int:
             )
     main = options.output / screens.MAIN
     print(f"{len(files)} screens in {options.output}; open {main} in Phoebus, other prefixes with ...?P=NAME%3A")
+    return 0
+
+
+def _units(options: argparse.Namespace) -> int:
+    if options.user == "root" or not re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", options.user):
+        print(f"--user {options.user}: must be the name of an account, and not root", file=sys.stderr)
+        return 2
+    site = config.load(options.site, kinds=True)
+    files = units.files(site, options.group, python=sys.executable, user=options.user)
+    try:
+        screens.write(files, options.output)
+    except OSError as error:
+        print(f"the units cannot be written: {error}; choose another folder with -o", file=sys.stderr)
+        return 1
+    for path in (str(site.directory), sys.executable):
+        if path.startswith(("/home/", "/root/", "/tmp/")):
+            print(f"note: {path} is where services see little or nothing; /srv and /opt are better", file=sys.stderr)
+    names = [name for name in files if name.endswith((".target", ".service"))]
+    print(f"{len(files)} files in {options.output}: {', '.join(files)}; docs/how-to/running-for-months.md has the rest")
+    print(f"to start them, once they are installed: systemctl enable --now {' '.join(names)}")
     return 0
 
 

@@ -135,6 +135,21 @@ class DeviceSettings(Table):
         """The address of a box that bears one owner only, so that no other device may name it; empty otherwise."""
         return ""
 
+    @property
+    def written_folders(self) -> list[Path]:
+        """The folders that the device writes files into, besides its state."""
+        return []
+
+    @property
+    def believed(self) -> list[tuple[str, str]]:
+        """PVs of other processes that are believed at one address alone, each with it, "host" or "host:port"."""
+        return []
+
+    @property
+    def stop_takes(self) -> float:
+        """Longest time that an orderly stop may take, s."""
+        return 0.0
+
     @field_validator("limits")
     @classmethod
     def _limits(cls, limits: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:

@@ -159,6 +159,7 @@ class Device:
     """
 
     Settings: ClassVar[type[DeviceSettings]] = DeviceSettings
+    alone: ClassVar[bool] = False  # each in a process of its own, that no other device's fault can stop
     later: ClassVar[Collection[str]] = ()  # last parts of names that only a box that has told what it is has
 
     @staticmethod

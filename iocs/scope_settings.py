@@ -1,5 +1,7 @@
 """The table of a scope in the site file."""
 
+from pathlib import Path
+
 from pydantic import Field, field_validator
 
 from drivers.lecroy.instrument import parse_address
@@ -20,6 +22,11 @@ class ScopeSettings(DeviceSettings):
     rate: float = Field(10.0, gt=0, description="Most events a second that are read while no run is under way.")
     runs: SitePath = Field("runs", validate_default=True, description="Folder of the runs; made if missing.")  # type: ignore[assignment]
     run_pvs: list[str] = Field([], description="PVs whose values go beside a run, at its start and end.")
+
+    @property
+    def written_folders(self) -> list[Path]:
+        """The folder of the runs."""
+        return [self.runs]
 
     @field_validator("link")
     @classmethod

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
 from drivers.link import Backoff
-from iocs import config
+from iocs import config, sd_notify
 from iocs.ca.access import Access
 from iocs.ca.client import Client
 from iocs.ca.hosts import is_own
@@ -81,7 +81,7 @@ async def run(
             await _refuse_doubles(searching, site, devices)
             prefix = await _statistics_prefix(searching, site, devices)
         about = About(prefix, sim, site.about.engineer, site.about.location)
-        async with Client() as client:
+        async with Client() as client, sd_notify.watchdog():
             server = Server(
                 site.access.interfaces, access=access, put_log=put_log, limits=_limits(site.access), port=port
             )
@@ -101,8 +101,10 @@ async def run(
             tasks.append(asyncio.create_task(_keep_posting(statistics)))
             tasks.append(asyncio.create_task(reload_on(reload, site.path, access, server, statistics)))
             try:
-                for line in _announcement(site, server, built, sim):
+                lines = _announcement(site, server, built, sim)
+                for line in lines:
                     tell(line)
+                sd_notify.ready(lines[0])
                 ended = asyncio.create_task(server.wait())
                 stopped = asyncio.create_task(stop.wait())
                 await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -111,6 +113,7 @@ async def run(
                     ended.result()
                 ended.cancel()
                 log.info("stopping")
+                sd_notify.stopping()
                 await asyncio.gather(*(_at_stop(device) for device in built))
             finally:
                 for task in tasks:

@@ -8,6 +8,8 @@ import logging
 import signal
 import socket
 import threading
+import time
+from contextlib import suppress
 from http.server import ThreadingHTTPServer
 
 from archiver.history import History
@@ -17,6 +19,7 @@ from archiver.serve.live import Live
 from archiver.serve.request import Request
 from archiver.serve.seeding import seed
 from archiver.serve.watching import Watching
+from iocs import sd_notify
 from iocs.config import Site
 
 log = logging.getLogger(__name__)
@@ -51,8 +54,10 @@ def run(site: Site) -> int:
     )
     if site.archive.csv.enabled:
         threading.Thread(target=seed, args=(site, server.live, server.watching), daemon=True).start()
+    sd_notify.ready(f"page of {site.name}: http://{host}:{port}/")
     with server:
         server.serve_forever(poll_interval=0.1)
+    sd_notify.stopping()
     server.watching.stop()
     log.info("stop")
     return 0
@@ -86,6 +91,15 @@ class Server(ThreadingHTTPServer):
         self.watching = Watching()
         self.follow = Follow(self.watching)
         self.live = Live(site, self.watching)
+        self._alive_every = sd_notify.alive_every()
+        self._alive_at = time.monotonic()
+
+    def service_actions(self) -> None:
+        """Tell the watchdog that both turn: what takes requests, which calls this, and the loop that watches PVs."""
+        if self._alive_every is not None and time.monotonic() >= self._alive_at:
+            self._alive_at = time.monotonic() + self._alive_every
+            with suppress(RuntimeError):  # a loop that has ended is not alive
+                self.watching.loop.call_soon_threadsafe(sd_notify.alive)
 
     def answers(self) -> Answers:
         """Give the answers of now: catalogues may have changed since the last request."""

@@ -36,6 +36,11 @@ class StationSettings(DeviceSettings):
     lenient: bool = Field(False, strict=True, description="A sensor type without a folder is identity, no fault.")
     replay: SitePath | None = Field(None, description="TOA5 file that --sim replays; default: the first of files.")
 
+    @property
+    def written_folders(self) -> list[Path]:
+        """The folder of what is kept of a logger's rows."""
+        return [self.keep.parent] if self.keep else []
+
     @field_validator("link")
     @classmethod
     def _link(cls, link: str) -> str:

@@ -43,6 +43,7 @@ class HV(Device):
     """One supply, or several boards on one line. `shape`: boards, channels, and what each setting takes."""
 
     Settings = HvSettings
+    alone = True
     later = declared.OF_A_CHANNEL
     settings: HvSettings
 

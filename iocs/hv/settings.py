@@ -198,6 +198,17 @@ class HvSettings(DeviceSettings):
         return self
 
     @property
+    def believed(self) -> list[tuple[str, str]]:
+        """What the interlocks and the watchdog watch at one address alone."""
+        watched = [(table.pv, table.server) for table in (*self.interlock, *([self.watchdog] if self.watchdog else []))]
+        return [(pv, server) for pv, server in watched if pv and server]
+
+    @property
+    def stop_takes(self) -> float:
+        """Longest time that an orderly stop may take, s."""
+        return 0.0 if self.at_stop == "leave" else self.at_stop_within
+
+    @property
     def sole_link(self) -> str:
         """The unit has one session, a serial line one owner."""
         return self.link.partition("?")[0]

@@ -1,5 +1,6 @@
 """The table of a PMU in the site file."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -55,6 +56,11 @@ class PmuSettings(DeviceSettings):
     )
     scalar_rate: float = Field(10.0, gt=0, description="Most updates a second of the single PVs; ROW has every frame.")
     record: SitePath | None = Field(None, description="Keep the raw stream in this file (and FILE.1), 100 MB each.")
+
+    @property
+    def written_folders(self) -> list[Path]:
+        """The folder of the recording."""
+        return [self.record.parent] if self.record else []
 
     @property
     def signal_names(self) -> set[str]:
