@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.cr1000.station_settings import StationSettings
 from iocs import config, units
 from iocs.__main__ import main
 
@@ -73,6 +74,12 @@ def test_each_device_has_a_process_and_no_start_waits_for_another():
         assert unit["Type"] == ["notify"] and int(unit["WatchdogSec"][0]) > 0
         assert ("ExecReload" in unit) is name.startswith("ioc"), "SIGHUP ends what does not know it"
     assert directives(files["lab.target"])["WantedBy"] == ["multi-user.target"]
+
+
+def test_a_loggers_record_is_written_where_the_site_file_says():
+    station = {"name": "MET", "type": "cr1000", "station": "ridge", "config": ROOT / "docs/examples/station/config"}
+    kept = StationSettings.model_validate(station | {"link": "http://10.0.0.4", "keep": "/srv/met/record.dat"})
+    assert kept.written_folders == [Path("/srv/met")]
 
 
 def test_nobody_is_root_and_each_writes_its_own_folders_only():
