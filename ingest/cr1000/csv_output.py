@@ -22,7 +22,7 @@ class CsvOutput:
         after: keep what the file has, whose last row has this stamp; None = begin anew.
 
     Attributes:
-        last_ns: the newest stamp of rows that are in order.
+        last_ns: the newest stamp of rows that are in order; when all is in its place, of all rows.
         replaced: rows in whose place another came.
     """
 
@@ -74,6 +74,7 @@ class CsvOutput:
             OSError: it cannot be written; the file that was there is untouched.
         """
         if self._late is not None:
+            self.last_ns = max(self.last_ns or self._late.last_ns, self._late.last_ns)
             self._merge(self._late)
         if self.path is None:
             self._fresh.seek(0)

@@ -71,7 +71,7 @@ class Outcome:
         counts: rows dropped and things noted, per reason.
         notes: what people want to read.
         tally: what is missing, per parameter and reason.
-        look, mark: for the state, see `publish`.
+        look, mark, last_ns: for the state, see `publish`.
         error: why the rest of the file could not be read; empty if it could.
     """
 
@@ -81,6 +81,7 @@ class Outcome:
     tally: Tally = field(default_factory=Tally)
     look: list[int] = field(default_factory=list)
     mark: dict[str, Any] | None = None
+    last_ns: int | None = None
     error: str = ""
 
 
@@ -105,7 +106,7 @@ def blocks(job: Job, outcome: Outcome, tell: Callable[[int], None] = lambda _: N
             outcome.rows += len(block)
             yield block
             tell(reader.taken)
-        outcome.mark = mark(reader, job.path)
+        outcome.mark, outcome.last_ns = mark(reader, job.path), reader.order.last_ns
     except Unreadable as error:
         outcome.error = str(error)
     except OSError as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ingest.cr1000 import csv_text, influx_text
 from ingest.cr1000.columns import NO_TEXTS, Chunk, Texts
+from ingest.cr1000.layers import EVER
 from ingest.cr1000.resume import resume
 from ingest.cr1000.tables import Reader
 from iocs.archive_tables import InfluxTable
@@ -93,11 +94,14 @@ def starts(saved: Mapping[str, Any], wanted: Wanted, paths: Sequence[Path]) -> d
     """
     if not saved.get("complete") or saved["key"] != wanted.key or wanted.stdout:
         return None
-    files = saved["files"]
-    if set(files) - set(map(name_of, paths)) or (wanted.csv and look_if_there(wanted.csv) != saved["csv"]):
+    files, names = saved["files"], dict.fromkeys(map(name_of, paths))
+    if [name for name in names if name in files] != list(files):
         return None
-    found = {}
-    for path in paths:
+    if wanted.csv and look_if_there(wanted.csv) != saved["csv"]:
+        return None
+    found: dict[Path, Start] = {}
+    behind = EVER  # the newest stamp of the files that count more
+    for path in reversed(paths):
         known = files.get(name_of(path))
         if known is None:
             found[path] = Start()
@@ -107,6 +111,10 @@ def starts(saved: Mapping[str, Any], wanted: Wanted, paths: Sequence[Path]) -> d
             return None
         else:
             found[path] = Start(offset, known["mark"])
+        last = EVER if known is None or known["last_ns"] is None else known["last_ns"]
+        if not found[path].unchanged and behind != EVER and last <= behind:
+            return None  # what is new in it may have stamps that a later file has too, whose rows count
+        behind = max(behind, last)
     if wanted.average_ns and not all(start.unchanged for start in found.values()):
         return None  # a mean needs all rows of its span
     return found

@@ -1,8 +1,8 @@
 """What a run publishes: calibrated rows to CSV and InfluxDB, and the state that makes the next run cheap.
 
 A run that finds all as it was does nothing. Where files have only grown, or new ones have come, only what is new is
-read. Whenever something else is different (the configuration, what is asked for, a file that is shorter or gone, an
-output that somebody changed) all is computed from the files anew, and points that are there no longer are removed.
+read. Whenever something else is different (the configuration, what is asked for, a file that is shorter or gone, new
+rows in a file that a later one may overrule, an output that somebody changed) all is computed from the files anew, and points that are there no longer are removed.
 
 Rows come in the order of the files, in each as they lie there; of rows with one stamp the last one counts.
 """
@@ -68,6 +68,7 @@ class Publication:
 
     def __init__(self, wanted: Wanted, paths: Sequence[Path], state: Path | None = None) -> None:
         self._wanted = wanted
+        self._names = dict.fromkeys(map(name_of, paths))
         self._state = None if state is None else open_state(state.parent, state.name.removesuffix(".json"))
         self._csv: CsvOutput | None = None
         self._influx: InfluxOutput | None = None
@@ -148,15 +149,18 @@ class Publication:
             self._first = first if self._first is None else min(self._first, first)
             self._last = last if self._last is None else max(self._last, last)
 
-    def done(self, path: Path, look: Sequence[int], saved: Mapping[str, Any] | None) -> None:
+    def done(
+        self, path: Path, look: Sequence[int], saved: Mapping[str, Any] | None, last_ns: int | None
+    ) -> None:
         """Take note that a file was read.
 
         Args:
             path: the file.
             look: what `look` said of it before it was read.
             saved: what `resume.mark` gives of its reader.
+            last_ns: its newest stamp; None where it has no row.
         """
-        self._done[name_of(path)] = {"look": list(look), "mark": saved}
+        self._done[name_of(path)] = {"look": list(look), "mark": saved, "last_ns": last_ns}
 
     def finish(self) -> Published:
         """Put everything in its place.
@@ -188,7 +192,7 @@ class Publication:
                 {
                     "complete": True,
                     "key": self._wanted.key,
-                    "files": self._done,
+                    "files": {name: self._done[name] for name in self._names if name in self._done},
                     "csv": look_if_there(self._wanted.csv) if self._wanted.csv else None,
                     "csv_last_ns": last,
                     "first_ns": self._first,

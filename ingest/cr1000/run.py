@@ -76,7 +76,7 @@ class StationRun:
         if outcome.error:
             self.errors.append(outcome.error)
         elif self.publication is not None:
-            self.publication.done(path, outcome.look, outcome.mark)
+            self.publication.done(path, outcome.look, outcome.mark, outcome.last_ns)
         self.open_files -= 1
         if not self.open_files:
             self._finish()

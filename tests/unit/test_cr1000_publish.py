@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import tempfile
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.cr1000 import csv_text, influx_text
@@ -256,7 +257,7 @@ class Station:
                 for block in read(path, reader, start=start.offset):
                     count += len(block)
                     publication.take(block.time_ns, [column("T1", block.number(3) * self.gain)])
-                publication.done(path, seen, mark(reader, path))
+                publication.done(path, seen, mark(reader, path), reader.order.last_ns)
             return publication.finish(), count
 
     def rows(self):
@@ -273,9 +274,9 @@ def test_a_second_run_does_only_what_is_new(tmp_path: Path):
     assert told.up_to_date and count == 0 and look(station.folder / "out.csv") == inode
     station.add("a.dat", [30])
     assert station.run("a.dat")[1] == 1
-    station.add("b.dat", [5, 40], head=True)  # also a file with older rows
+    station.add("b.dat", [5, 25], head=True)  # also a file with older rows
     assert station.run("a.dat", "b.dat")[1] == 2
-    assert station.rows() == {"00:05": 5, "00:10": 10, "00:20": 20, "00:30": 30, "00:40": 40}
+    assert station.rows() == {"00:05": 5, "00:10": 10, "00:20": 20, "00:25": 25, "00:30": 30}
     station.add("a.dat", [])
     with (tmp_path / "a.dat").open("a") as file:
         file.write('"2016-09-01 00:00:50",5')  # a line that is being written
@@ -283,6 +284,34 @@ def test_a_second_run_does_only_what_is_new(tmp_path: Path):
     with (tmp_path / "a.dat").open("a") as file:
         file.write("0,50\r\n")
     assert station.run("a.dat", "b.dat")[1] == 1 and station.rows()["00:50"] == 50
+
+
+GROWTH = st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 9), min_size=1, max_size=4)), max_size=6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(GROWTH)
+def test_however_files_grow_the_result_is_that_of_one_run(growth):
+    with tempfile.TemporaryDirectory() as folder:
+        station, lines = Station(Path(folder)), {name: [] for name in "abc"}
+        for name in lines:
+            station.add(name, [], head=True)
+        for step, (name, seconds) in enumerate(growth):
+            values = [10 * step + n for n in range(len(seconds))]
+            station.add(name, seconds, values=values)
+            lines[name] += zip(seconds, values, strict=True)
+            station.run("a", "b", "c")
+            wanted = {f"00:{second:02}": value for each in lines.values() for second, value in each}
+            assert list(station.rows().items()) == sorted(wanted.items())
+
+
+def test_files_in_another_order_are_another_result(tmp_path: Path):
+    station = Station(tmp_path)
+    station.add("a.dat", [10], head=True, values=[1])
+    station.add("b.dat", [10], head=True, values=[2])
+    station.run("a.dat", "b.dat")
+    station.run("b.dat", "a.dat")
+    assert station.rows() == {"00:10": 1}
 
 
 def test_whatever_else_is_different_computes_all_anew(tmp_path: Path):
