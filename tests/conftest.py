@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+settings.register_profile("here", deadline=None)  # how long an example takes tells of the machine, not of the code
+settings.load_profile("here")
 settings.register_profile("ci", derandomize=True)  # the same examples each time: a failure is a failure of the change
 if os.environ.get("CI"):
     settings.load_profile("ci")

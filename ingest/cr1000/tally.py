@@ -6,8 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 2000  # reasons; a column of rubbish in place of serial numbers fills no memory
-OTHERS = "further reasons"
+SERIAL = "serial "
+"""How the reasons begin that tell a serial number."""
+MOST = 10  # of them that are told for a parameter; a column of rubbish in place of serial numbers fills no screen
+OTHERS = "further serial numbers that have no file"
 
 
 class Count(NamedTuple):
@@ -39,7 +41,8 @@ class Tally:
             self._add(key, count)
 
     def _add(self, key: tuple[str, str], count: Count) -> None:
-        if len(self.counts) >= MOST and key not in self.counts:
-            key = (key[0], OTHERS)
+        if key not in self.counts and key[1].startswith(SERIAL):
+            told = sum(name == key[0] and reason.startswith(SERIAL) for name, reason in self.counts)
+            key = key if told < MOST else (key[0], OTHERS)
         before = self.counts.get(key)
         self.counts[key] = before.with_(count) if before else count

@@ -289,7 +289,7 @@ def test_a_second_run_does_only_what_is_new(tmp_path: Path):
 GROWTH = st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 9), min_size=1, max_size=4)), max_size=6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(GROWTH)
 def test_however_files_grow_the_result_is_that_of_one_run(growth):
     with tempfile.TemporaryDirectory() as folder:
