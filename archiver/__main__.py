@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from archiver import dashboards, get
 from archiver.history import kept_catalogues
 from archiver.last_events import LastEvents
@@ -28,6 +30,13 @@ from iocs.state import State, StateError, open_state
 
 log = logging.getLogger("archiver")
 
+EXAMPLES = """examples:
+  python -m archiver run site.example.toml                       what the example lab serves, into files
+  python -m archiver run --pv LAB:PMU:FREQ --csv data            a PV of anybody's server, without a site file
+  python -m archiver get LAB:HV:CH0:VMON --site site.toml --from 2h --every 1min
+  python -m archiver serve site.toml                             the page: every device, in any browser
+"""
+
 
 def _version() -> str:
     try:
@@ -38,7 +47,12 @@ def _version() -> str:
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    top = argparse.ArgumentParser(prog="python -m archiver", description="Record what the devices of a site serve.")
+    top = argparse.ArgumentParser(
+        prog="python -m archiver",
+        description="Record what the devices of a site serve.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     top.add_argument("--version", action="version", version=f"countinghouse {_version()}")
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
@@ -147,9 +161,11 @@ def _notify(site: Site) -> int:
 def _site_of_names(pvs: Sequence[str], folder: Path) -> Site:
     """Give a site that has nothing but PVs by name; its state lies in the folder of the files."""
     folder = folder.resolve()
-    archive = ArchiveTable.model_validate(
-        {"pvs": list(dict.fromkeys(pvs)), "csv": {"directory": folder, "value_digits": "repr", "time_format": "iso"}}
-    )
+    csv = {"directory": folder, "value_digits": "repr", "time_format": "iso"}
+    try:
+        archive = ArchiveTable.model_validate({"pvs": list(pvs), "csv": csv})
+    except ValidationError as error:
+        raise ConfigError(Path("--pv"), [mistake["msg"] for mistake in error.errors()]) from None
     about = SiteTable.model_construct(name="", prefix="", state_dir=folder / ".archiver")
     return Site(
         path=folder,

@@ -6,21 +6,21 @@ store's own thread's affair.
 
 import asyncio
 import logging
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from archiver.batch import Batch, Event, Mark, Source, foreign, source_of
+from archiver.batch import Event, Mark, Source, foreign
 from archiver.device_recorder import DeviceRecorder
 from archiver.foreign_pv import ForeignPv
+from archiver.killed import mark_kill
 from archiver.last_events import LastEvents
+from archiver.logbook import Logbook
 from archiver.outlet import Outlet
 from archiver.pv_recorder import Fingerprint, PvRecorder
 from archiver.row_recorder import RowRecorder
 from archiver.simulation import Simulation, names_above
-from archiver.sinks.csv_text import time_text
 from archiver.spooling import Spooling
 from iocs import log as logs
 from iocs.archive_tables import Mode
@@ -70,7 +70,7 @@ class Recorder:
         self._periods: dict[float, list[PvRecorder]] = defaultdict(list)
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._read_at: dict[str, float] = {}
-        self._said: dict[str, str] = {}
+        self._logbook = Logbook(self)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             self._catalogues: dict[str, Any] = state.load().get("catalogues", {})
@@ -91,7 +91,7 @@ class Recorder:
         Raises:
             Exception: a bug; what was held is spooled before.
         """
-        self._mark_kill()
+        mark_kill(self.outlets, self._last, self._catalogues.values(), self.site.prefix)
         for outlet in self.outlets:
             outlet.start()
         async with Client() as self._client:
@@ -118,38 +118,6 @@ class Recorder:
             self._failed.result()
         return complete
 
-    def _mark_kill(self) -> None:
-        """Mark in the data from when on nothing is known, where the run before was killed."""
-        heard = sorted(self._last.heard)
-        if not heard:
-            return
-        sources = self._known_sources()
-        for outlet in self.outlets:
-            if since := self._last.safe_ns.get(outlet.sink.name):
-                log.warning(
-                    "%s: the run before was killed: a gap is marked from %s on",
-                    outlet.sink.name,
-                    time_text(since, "iso"),
-                )
-                gap = Mark(Event.GAP, since)
-                outlet.add_gaps({sources.get(pv) or foreign(pv, self.site.prefix): gap for pv in heard})
-                outlet.record(Batch(time.time_ns()))
-        self._last.put(heard=dict.fromkeys(heard, False))
-
-    def _known_sources(self) -> dict[str, Source]:
-        """Give the PVs that the last catalogues tell of."""
-        found = {}
-        for text in self._catalogues.values():
-            try:
-                catalogue = Catalogue.from_json(text)
-            except ValueError as error:
-                log.warning("a kept catalogue cannot be used: %s", error)
-                continue
-            for name in [*(signal.name for signal in catalogue.signals), *(row.name for row in catalogue.rows)]:
-                source = source_of(catalogue, name, self.site.prefix)
-                found[source.pv] = source
-        return found
-
     async def _close(self) -> bool:
         tasks = [*self._tasks, *self._reading.values()]
         for task in tasks:
@@ -164,7 +132,7 @@ class Recorder:
         self._settle()
         await self.spooling.finish()
         empty = await asyncio.gather(*(asyncio.to_thread(outlet.stop, WRITE_WITHIN) for outlet in self.outlets))
-        self._say_counts("at the end ")
+        self._logbook.say_counts("at the end ")
         return all(done or not outlet.spool.fault for done, outlet in zip(empty, self.outlets, strict=True))
 
     def _settle(self) -> None:
@@ -360,7 +328,7 @@ class Recorder:
             now = time.monotonic()
             if not not_found_said and now >= started + FOUND_WITHIN:
                 not_found_said = True
-                self._say_not_found()
+                self._logbook.say_not_found()
             for simulation in self._simulations.values():
                 simulation.tend(now)
             for outlet in self.outlets:
@@ -375,36 +343,4 @@ class Recorder:
             logs.device.set("-")
             if now >= counts_at:
                 counts_at = now + COUNTS_EVERY
-                self._say_counts()
-
-    def _say_counts(self, when: str = "") -> None:
-        """Log the counts that have changed."""
-        told = {row.source.pv: row.counts() for device in self.devices for row in device.rows.values()}
-        if self.pvs:
-            seen, repeats = sum(pv.seen for pv in self.pvs.values()), sum(pv.repeats for pv in self.pvs.values())
-            recorded = sum(pv.recorded for pv in self.pvs.values())
-            text = f"{seen} events, {recorded} recorded, {repeats} repeats"
-            if refused := sum(pv.refused for pv in self.foreign):
-                text += f", {refused} refused as simulated"
-            told[f"{len(self.pvs)} single PVs"] = text
-        for outlet in self.outlets:
-            counts = outlet.counts()
-            dropped = "".join(f", {count} dropped ({reason})" for reason, count in counts.dropped.items())
-            told[outlet.sink.name] = f"{counts.seen} seen, {counts.written} written, {counts.waiting} waiting{dropped}"
-        for who, text in told.items():
-            if when or self._said.get(who) != text:
-                self._said[who] = text
-                log.info("%s: %s%s", who, when, text)
-
-    def _say_not_found(self) -> None:
-        silent = [device.pvs for device in self.devices if device.catalogue is None and device.expected]
-        silent += [pv.recorder.source.pv for pv in self.foreign if not pv.connected]
-        if silent:
-            addresses = os.environ.get("EPICS_CA_ADDR_LIST", "")
-            where = f"EPICS_CA_ADDR_LIST is {addresses!r}" if addresses else "EPICS_CA_ADDR_LIST is not set"
-            log.warning(
-                "no answer yet for %s (%s). Is 'python -m iocs run' running? If it runs on another host, set "
-                "EPICS_CA_ADDR_LIST to that host's address. The search goes on",
-                ", ".join(silent),
-                where,
-            )
+                self._logbook.say_counts()

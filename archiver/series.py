@@ -67,6 +67,10 @@ class Series:
         values = self.value[self.good].astype(float)
         return float(values.mean()) if len(values) else float("nan")
 
+    def part(self, which: slice) -> "Series":
+        """Give some of the records."""
+        return Series(self.pv, self.time_ns[which], self.value[which], self.severity[which], self.status[which])
+
     def every(self, seconds: float, start_ns: int | None = None) -> "Bins":
         """Give mean, least, greatest and number of the good values of each bin that has any.
 

@@ -13,28 +13,18 @@ import logging
 import os
 import threading
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from archiver.segment import Segment, find
 from archiver.sinks.append import sync_folder
-from archiver.spool_format import Record, frame, read_record, records
+from archiver.spool_format import Record, frame, records
 
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 16 << 20
 MEGABYTE = 1_000_000
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-
-
-@dataclass(slots=True)
-class _Segment:
-    """A file of the log: its records, its bytes, and how far it has been read."""
-
-    path: Path
-    last: int  # number of its last record
-    size: int = 0
-    read: int = 0  # offset behind the last record that was handed out
 
 
 class Spool:
@@ -73,7 +63,7 @@ class Spool:
         self.mark: dict[str, Any] = {}
         self._most_bytes, self._keep_free, self._memory_bytes = most_bytes, keep_free, memory_bytes
         self._lock = threading.RLock()
-        self._segments: deque[_Segment] = deque()
+        self._segments: deque[Segment] = deque()
         self._fd = -1  # of the last segment, while it is written
         self._cut_to = -1  # size of that one before a torn write that could not be undone
         self._memory: deque[Record] = deque()  # the newest records, without a hole
@@ -94,9 +84,10 @@ class Spool:
         for stray in self.folder.glob("*.new"):
             stray.unlink()
         self._load()
-        paths = sorted(self.folder.glob("*.log"))
-        for path in paths:
-            self._find(path, path is paths[-1])
+        found = find(self.name, self.folder, self._acknowledged)
+        self._segments = found.segments
+        self.waiting, self.waiting_bytes = found.waiting, found.waiting_bytes
+        self.torn, self.damaged = found.torn, found.damaged
         self._number = max([self._acknowledged, *(segment.last for segment in self._segments)])
 
     def _load(self) -> None:
@@ -113,31 +104,6 @@ class Spool:
                 f"{path} is not what the archiver writes ({error}); move the folder {self.folder} away to begin anew "
                 "(what waits in it is then not written)"
             ) from error
-
-    def _find(self, path: Path, is_last: bool) -> None:
-        """Take a segment of the run before into the queue; it is whole behind this."""
-        data = path.read_bytes()
-        end, last = 0, self._acknowledged
-        for offset, record in records(data):
-            end, last = offset, record.number
-            if record.number > self._acknowledged:
-                self.waiting += record.count
-                self.waiting_bytes += record.size
-        if end < len(data):
-            self._cut(path, len(data) - end, end, is_last)
-        if last > self._acknowledged:
-            self._segments.append(_Segment(path, last, end))
-        else:
-            path.unlink()
-
-    def _cut(self, path: Path, lost: int, end: int, is_last: bool) -> None:
-        if is_last:
-            self.torn += lost
-            log.warning("%s: cut a torn end of %d bytes off %s", self.name, lost, path)
-        else:
-            self.damaged += lost
-            log.error("%s: %d bytes of %s are damaged and cannot be used", self.name, lost, path)
-        os.truncate(path, end)
 
     # -- in
 
@@ -230,7 +196,7 @@ class Spool:
     def _begin_segment(self, number: int) -> None:
         path = self.folder / f"{number:020d}.log"
         self._fd = os.open(path, _FLAGS, 0o644)
-        self._segments.append(_Segment(path, number - 1))
+        self._segments.append(Segment(path, number - 1))
 
     def _end_segment(self) -> None:
         fd, self._fd = self._fd, -1
@@ -294,7 +260,7 @@ class Spool:
         for segment in list(self._segments):
             position = segment.read
             while segment.last > self._acknowledged and position < segment.size:
-                data = _bytes_of(segment, position, most_bytes)
+                data = segment.part(position, most_bytes)
                 begin = position
                 for offset, record in records(data):
                     if record.number >= before:
@@ -311,7 +277,7 @@ class Spool:
                     self._lose(segment, position)
         return found
 
-    def _lose(self, segment: _Segment, end: int) -> None:
+    def _lose(self, segment: Segment, end: int) -> None:
         """Give up what cannot be read of a segment."""
         if self._fd >= 0 and segment is self._segments[-1]:
             self._end_segment()  # what is put from now on must not lie behind the damage
@@ -326,7 +292,7 @@ class Spool:
         first = self._memory[0].number if self._memory else self._number + 1
         for segment in self._segments:
             if segment.last > self._acknowledged:
-                found = (record for _, record in records(_bytes_of(segment, 0, segment.size)))
+                found = (record for _, record in records(segment.part(0, segment.size)))
                 waiting |= {record.number: record for record in found if self._acknowledged < record.number < first}
         lost = self.waiting - sum(record.count for record in waiting.values())
         self.lost += lost
@@ -385,17 +351,3 @@ class Spool:
             if not self.waiting:
                 while self._segments:
                     self._segments.popleft().path.unlink(missing_ok=True)
-
-
-def _bytes_of(segment: _Segment, position: int, most_bytes: int) -> bytes:
-    """Read a part of a segment that holds at least one whole record, if there is one; nothing where it is gone."""
-    try:
-        with segment.path.open("rb") as file:
-            file.seek(position)
-            data = file.read(min(most_bytes, segment.size - position))
-            if read_record(data, 0) is None:
-                data += file.read(max(segment.size - position - len(data), 0))
-            return data
-    except OSError as error:
-        log.error("%s cannot be read: %s", segment.path, error.strerror)
-        return b""

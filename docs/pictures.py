@@ -23,6 +23,7 @@ def main() -> None:
     """Run the laboratory, wait, and look."""
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "docs").symlink_to(ROOT / "docs")  # the met station's files
         site = Path(folder) / "site.toml"
         text = (ROOT / "site.example.toml").read_text(encoding="utf-8")
         site.write_text(f"{text}\n[serve]\nport = {PORT}\n", encoding="utf-8")

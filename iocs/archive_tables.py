@@ -9,6 +9,8 @@ from pydantic import BeforeValidator, Field, FiniteFloat, field_validator
 
 from iocs.tables import SitePath, Table
 
+LONGEST_PV = 200  # characters; EPICS has 60, and its field
+
 
 def _digits(value: Any) -> Any:
     if isinstance(value, bool) or (isinstance(value, str) and value != "repr"):
@@ -185,6 +187,9 @@ class ArchiveTable(Table):
     @field_validator("pvs")
     @classmethod
     def _once(cls, pvs: list[str]) -> list[str]:
+        for pv in pvs:
+            if not pv or len(pv) > LONGEST_PV or not pv.isprintable() or " " in pv:
+                raise ValueError(f"{pv!r} is not the name of a PV: 1 to {LONGEST_PV} characters, without blanks")
         return list(dict.fromkeys(pvs))  # a PV that is named twice is recorded once
 
     def mode(self, name: str) -> Mode | None:

@@ -7,15 +7,24 @@ from pathlib import Path
 
 from archiver.sinks.csv_batch import SAMPLES, sections
 from archiver.spool_format import records
+from tests.processes import wait_for
 
 MARKS = ("CONNECTED", "DISCONNECTED", "GAP", "STOPPED")
 
 
+def text_of(path: Path) -> str:
+    """Give the text of a CSV file; its last line must be whole, but for the instant of a write."""
+
+    def whole() -> tuple[str] | None:
+        text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
+        return None if text and not text.endswith("\n") else (text,)
+
+    return wait_for(whole, f"whole last line in {path}", 5.0)[0]
+
+
 def lines(path: Path) -> list[list[str]]:
     """Give the lines of a CSV file behind its header; each must be whole."""
-    text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
-    assert not text or text.endswith("\n"), path
-    return list(csv.reader(text.splitlines()))[1:]
+    return list(csv.reader(text_of(path).splitlines()))[1:]
 
 
 def samples(folder: Path) -> list[list[str]]:

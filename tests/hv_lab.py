@@ -59,6 +59,14 @@ class HvLab(Lab):
         found = [said["text"] for said in self.wire() if said["what"] == "request"]
         return [text.split(f"CMD:{verb},")[1].removesuffix("\\r") for text in found if f"CMD:{verb}," in text]
 
+    def running(self, more: str = CHANNEL, *options: object, speed: float = 20.0) -> Process:
+        """Write the site file, start the supply and its IOC, wait until it is online."""
+        self.site(more)
+        self.supply("--speed", speed, *options)
+        ioc = self.ioc()
+        self.online()
+        return ioc
+
     def online(self) -> None:
         """Wait until the supply is online and its first values are there."""
         self.wait("HV:ONLINE", 1)

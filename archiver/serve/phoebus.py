@@ -43,13 +43,15 @@ def samples(series: Series, signal: Signal | None) -> Iterator[dict[str, Any]]:
 
 
 def binned(series: Series, signal: Signal | None, start_ns: int, end_ns: int, count: int) -> Iterator[dict[str, Any]]:
-    """Give at most so many samples: mean, least and greatest of each part of the time."""
-    width = max((end_ns - start_ns) / 1e9 / max(count, 1), 1e-9)
-    bins = series.every(width, start_ns)
+    """Give at most so many samples: mean, least and greatest of each part of the time; before them what held before."""
+    early = int((series.time_ns < start_ns).sum()) if count > 1 else 0
+    yield from samples(series.part(slice(early)), signal)
+    width = -((start_ns - end_ns - 1) // (count - early))  # ns, rounded up: no rest makes a bin of its own
+    bins = series.part(slice(early, None)).every(width / 1e9, start_ns)
     columns = (bins.time_ns, bins.mean, bins.least, bins.greatest)
     for time_ns, mean, least, greatest in zip(*(column.tolist() for column in columns), strict=True):
         yield {
-            **_head(time_ns + round(width * 5e8), Severity.NO_ALARM, "NO_ALARM", has_value=True),
+            **_head(time_ns + width // 2, Severity.NO_ALARM, "NO_ALARM", has_value=True),
             "quality": "Interpolated",
             "metaData": _numeric(signal),
             "type": "minMaxDouble",

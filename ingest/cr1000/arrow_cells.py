@@ -8,9 +8,12 @@ import pyarrow.csv as pc
 
 from ingest.cr1000 import missing
 from ingest.cr1000.lines import count
-from ingest.cr1000.numpy_cells import Irregular
+from ingest.cr1000.numpy_cells import Irregular, fields, quotes
 from ingest.cr1000.rows import Layout
+from ingest.cr1000.stamps import stamp
+from ingest.cr1000.times import SECOND
 
+HOUR, _COLON = 3600 * SECOND, 58
 _TIME, _NUMBER = pa.timestamp("ns"), pa.float64()
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 
@@ -66,6 +69,9 @@ class ArrowCells:
         self._block, self._plan, self.width = block, plan, width
         self.count = count(block, 10)
         self._columns: dict[int, Any] = {}
+        if b"\r" in block and count(block, 13) != self.count:  # in quotes it would be taken for text
+            raise Irregular("a line ends without a line feed")
+        quotes(np.frombuffer(block, np.uint8))  # pyarrow reads "1.5"7 as 1.57
         try:
             self._read(*plan.options(width))
         except pa.ArrowInvalid:  # a cell that is no number, or lines of another form
@@ -104,7 +110,13 @@ class ArrowCells:
         found = self._column(column, _TIME)
         if found is None or found.null_count:
             raise Irregular("a stamp is none")
-        return _array(found, np.int64)
+        times = _array(found, np.int64)
+        if count(self._block, _COLON) != 2 * self.count:  # `2016-09-01 19` is no stamp, and pyarrow takes it
+            whole = np.flatnonzero(times % HOUR == 0)
+            lines = self._block.split(b"\n") if len(whole) else []
+            if any(stamp(fields(lines[row])[column]) is None for row in whole.tolist()):
+                raise Irregular("a stamp is none")
+        return times
 
     def number(self, column: int) -> tuple[np.ndarray, int]:
         """Read a column of numbers: float64[n], NaN for what is none; and how many cells are neither.

@@ -71,7 +71,9 @@ class DataQuery:
         if answer.status != 200:
             raise DeviceError(f"{self.link}: HTTP {answer.status} {answer.reason}")
         if len(data) > MOST:
-            raise ProtocolError(f"{self.link}: the answer is longer than {MOST} bytes")
+            raise ProtocolError(
+                f"{self.link}: the answer is longer than {MOST} bytes; put what is older into the file that keeps it"
+            )
         if not data.startswith((b'"TOA5"', b"TOA5,")):
             said = " ".join(data[:120].decode("latin-1").split())
             raise ProtocolError(f"{self.link}: no TOA5 table {self.table!r} came but {said!r}; is the name right?")

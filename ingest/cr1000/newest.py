@@ -50,7 +50,7 @@ class Told:
         note: the most common reason, or the last thing to be told to people.
         faults: in the configuration.
         fault: the first of them, with file, line and field.
-        reading: the source is being caught up with; the row is not its newest.
+        reading: the source is being caught up with; there is no newest row yet to tell of.
         trouble: why the source cannot be read; empty when it can.
     """
 
@@ -118,7 +118,11 @@ class Newest:
             self._interval = float(steps[np.argmax(often)]) / 1e9
         self._block, self._variables = block, None
 
-    def told(self, counts: Counter[str], notes: list[str], *, reading: bool = False, trouble: str = "") -> Told:
+    def catching_up(self, counts: Counter[str]) -> Told:
+        """Tell how far it is."""
+        return Told(rows=self._rows, odd=counts.total(), reading=True)
+
+    def told(self, counts: Counter[str], notes: list[str], *, trouble: str = "") -> Told:
         """Give the newest row as the configuration has it now."""
         if self._refresh() or self._variables is None:
             self._variables = () if self._block is None else self._calibrated(self._block)
@@ -133,8 +137,7 @@ class Newest:
             (notes[-1:] or [self._note])[0] or (common or [""])[0],
             len(faults),
             str(faults[0]) if faults else "",
-            reading,
-            trouble,
+            trouble=trouble,
         )
 
     def _calibrated(self, block: Block) -> tuple[Variable, ...]:

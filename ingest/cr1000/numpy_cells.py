@@ -45,21 +45,9 @@ class NumpyCells:
         self._line_ends = grid[:, -1] - returned
 
     def _check_quotes(self, places: np.ndarray) -> None:
-        quotes = np.flatnonzero(self._data == _QUOTE)
-        opening, closing = quotes[0::2], quotes[1::2]
-        if len(quotes) % 2:
-            raise Irregular("a quote is not closed")
-        if not len(quotes):
-            return
-        before = self._data[np.maximum(opening - 1, 0)]
-        after = self._data[closing + 1]  # a block ends with a line feed
-        begins = (opening == 0) | (before == _COMMA) | (before == _FEED)
-        ends = (after == _COMMA) | (after == _FEED) | (after == _RETURN)
-        if (
-            not (begins.all() and ends.all())
-            or (np.searchsorted(places, opening) != np.searchsorted(places, closing)).any()
-        ):
-            raise Irregular("quotes do not enclose a cell")
+        opening, closing = quotes(self._data)
+        if (np.searchsorted(places, opening) != np.searchsorted(places, closing)).any():
+            raise Irregular("a comma in quotes")
 
     def _place(self, column: int) -> tuple[np.ndarray, np.ndarray]:
         """Give where the cells of a column lie, without quotes."""
@@ -110,6 +98,28 @@ class NumpyCells:
             return np.zeros(self.count, np.intp), [decoded(letters[0].tobytes().rstrip(b"\0"))]
         texts, codes = np.unique(np.ascontiguousarray(letters).view(f"S{width}").ravel(), return_inverse=True)
         return codes, [decoded(text) for text in texts.tolist()]
+
+
+def quotes(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give where quotes open and close, int[k] each.
+
+    Args:
+        data: uint8, the bytes of whole lines.
+
+    Raises:
+        Irregular: they do not just enclose cells.
+    """
+    found = np.flatnonzero(data == _QUOTE)
+    opening, closing = found[0::2], found[1::2]
+    if len(opening) != len(closing):
+        raise Irregular("a quote is not closed")
+    before = data.take(opening - 1, mode="clip")
+    after = data.take(closing + 1)  # a block ends with a line feed
+    begins = (before == _COMMA) | (before == _FEED) | (opening == 0)
+    ends = (after == _COMMA) | (after == _RETURN) | (after == _FEED)
+    if not (begins.all() and ends.all()):
+        raise Irregular("quotes do not enclose a cell")
+    return opening, closing
 
 
 def decoded(text: bytes) -> str:

@@ -9,6 +9,7 @@ from ingest.cr1000.times import DAY, SECOND, moment
 
 _DATED = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d|\d{8}T\d|EM?:-?\d")
 _EPOCH = datetime(1970, 1, 1)
+_YEARS = 1678, 2261  # that 64 bits of ns hold
 _FRACTION = 20  # where the fraction of a second begins
 _DIGITS = np.array([0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18])
 _MONTH_ENDS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
@@ -76,6 +77,8 @@ def stamps(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray
     pairs = digits[2::2].astype(np.int64) * 10 + digits[3::2]  # year of the century, month, day, hour, minute, second
     short, month, day, hour, minute, second = pairs
     year = (digits[0].astype(np.int64) * 10 + digits[1]) * 100 + short
+    if year.min() < _YEARS[0] or year.max() > _YEARS[1]:
+        return None
     if (month < 1).any() or (month > 12).any() or (hour > 23).any() or (minute > 59).any() or (second > 59).any():
         return None
     leap = (month == 2) & (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))

@@ -121,12 +121,13 @@ class Station(Device):
 
     def _take(self, told: Told) -> None:
         """Post what a look gave."""
+        if told.reading:
+            progress = {"CATCHUP": 1, "ROWS": told.rows % (1 << 31)}
+            self.post(time.time_ns(), progress) if self.online else self.tell(progress)
+            return
         if told.time_ns is None:
             self.tell(counted(told))
-            if told.trouble:
-                self.lost(told.trouble)
-            elif not told.reading:
-                self.lost("there is no row yet")
+            self.lost(told.trouble or "there is no row yet")
             return
         age = time.time() - told.time_ns / 1e9
         stale = age > self._stale_after(told)

@@ -64,7 +64,7 @@ def looks(job: Job) -> Iterator[Told]:
                     for block in follow.poll():
                         newest.take(block)
                         if time.monotonic() - told_at > PROGRESS:
-                            yield newest.told(*_counted(follows), reading=True)
+                            yield newest.catching_up(_counted(follows)[0])
                             told_at = time.monotonic()
                     if not follow.seen:
                         troubles.append(f"{follow.path}: there is no such file yet")

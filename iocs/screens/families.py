@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from iocs.signals import Direction, Kind, Signal
+from iocs.signals import Archive, Direction, Kind, Signal
 
 RBV = "_RBV"
 MAGNITUDE, ANGLE = ":MAG", ":ANG"
@@ -142,17 +142,18 @@ def is_switch(signal: Signal) -> bool:
 
 
 def is_measured(signal: Signal) -> bool:
-    """Whether it is a number with a unit that somebody measured: what is worth a curve."""
+    """Whether it is a number with a unit that somebody measured: what is worth a curve. Ages and delays are not."""
     return (
         signal.direction is Direction.READBACK
         and signal.kind is Kind.FLOAT
         and signal.count == 1
-        and bool(signal.unit)
+        and signal.unit not in ("", "s")
         and not signal.name.endswith(RBV)
     )
 
 
 def key_signals(signals: Sequence[Signal]) -> list[Signal]:
-    """Give what a device is about: the measured columns of its rows; without rows, what is measured and archived."""
-    columns = [signal for signal in signals if signal.row and is_measured(signal)]
-    return columns or [signal for signal in signals if signal.archive != "none" and is_measured(signal)]
+    """Give what a device is about: what its rows measure; else what is measured and archived; else all measured."""
+    measured = [signal for signal in signals if is_measured(signal)]
+    columns = [signal for signal in measured if signal.row]
+    return columns or [signal for signal in measured if signal.archive is Archive.MONITOR] or measured

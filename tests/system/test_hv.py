@@ -8,7 +8,7 @@ import pytest
 
 from iocs.hv.status import BIT
 from iocs.signals import Catalogue, Kind
-from tests.hv_lab import CHANNEL, HvLab
+from tests.hv_lab import HvLab
 from tests.processes import wait_for
 from tests.thermostat_lab import COMM, DISABLE, INVALID, MAJOR, MINOR, NO_ALARM, UDF
 
@@ -21,20 +21,12 @@ def lab(tmp_path):
         yield lab
 
 
-def start(lab, more=CHANNEL, *options):
-    lab.site(more)
-    lab.supply("--speed", "20", *options)
-    ioc = lab.ioc()
-    lab.online()
-    return ioc
-
-
 def alarm(reading):
     return reading["severity"], reading["status"]
 
 
 def test_every_pv_is_there_with_unit_and_description_and_nothing_was_written(lab):
-    ioc = start(lab)
+    ioc = lab.running()
     lab.see("AGE", lambda reading: reading["severity"] == NO_ALARM)
     catalogue = Catalogue.from_json(lab.hv("PVS"))
     names = {signal.name for signal in catalogue.signals}
@@ -59,10 +51,7 @@ def test_every_pv_is_there_with_unit_and_description_and_nothing_was_written(lab
 
 
 def test_a_voltage_is_put_confirmed_and_ramped_to(lab):
-    lab.site(CHANNEL)
-    lab.supply("--speed", "2")  # slow enough to be seen ramping
-    lab.ioc()
-    lab.online()
+    lab.running(speed=2)  # slow enough to be seen ramping
     lab.put("CH0:VSET", 250)
     assert lab.requests() == ["CH:0,PAR:VSET,VAL:250.0"]
     assert (lab.hv("CH0:VSET"), lab.hv("CH0:VSET_RBV"), lab.hv("CH0:ON")) == (250, 250, 0)
@@ -107,7 +96,7 @@ SETTINGS = (
 
 
 def test_every_setting_is_put_and_read_back(lab):
-    start(lab)
+    lab.running()
     for name, value, sent in SETTINGS:
         lab.put(f"CH1:{name}", value)
         assert lab.requests()[-1] == f"CH:1,PAR:{sent}" and lab.hv("LASTREJECT") == ""
@@ -117,7 +106,7 @@ def test_every_setting_is_put_and_read_back(lab):
 
 
 def test_the_panel_moves_the_setpoints(lab):
-    start(lab, "poll_settings = 0.3\n")
+    lab.running("poll_settings = 0.3\n")
     lab.put("CH2:VSET", 10)
     lab.say(channel={"number": 2, "vset": 123.4, "iset": 7.0, "imrange": "LOW", "on": True})
     lab.see("CH2:VSET", 123.4)
@@ -128,7 +117,7 @@ def test_the_panel_moves_the_setpoints(lab):
 
 
 def test_imon_is_one_whatever_the_range_and_the_other_range_is_invalid(lab):
-    start(lab, "low_full_scale = 300\npoll_settings = 0.3\n")
+    lab.running("low_full_scale = 300\npoll_settings = 0.3\n")
     lab.say(channel={"number": 0, "vset": 100.0, "on": True, "load": 1e6, "iset": 5000.0})
     lab.see("CH0:IMON", 100.0)
     assert lab.see("CH0:IMONH", 100.0)["severity"] == NO_ALARM
@@ -142,7 +131,7 @@ def test_imon_is_one_whatever_the_range_and_the_other_range_is_invalid(lab):
 
 
 def test_every_bit_of_the_status_words_has_its_pv_severity_and_word(lab):
-    start(lab, "")
+    lab.running("")
     major = ("TRIP", "OVP", "OVT", "KILL", "ILK", "NOCAL")
     minor = ("OVC", "OVV", "UNV", "MAXV")
     for name, bit in sorted(BIT.items(), key=lambda item: item[0] == "TRIP"):  # a trip is latched: the last one
@@ -164,7 +153,7 @@ def test_every_bit_of_the_status_words_has_its_pv_severity_and_word(lab):
 
 
 def test_the_board_says_who_may_set_its_interlock_and_its_alarms(lab):
-    start(lab, "poll_settings = 0.3\n")
+    lab.running("poll_settings = 0.3\n")
     for bit, name in ((16, "PWFAIL"), (32, "OVP"), (64, "HVCKFAIL"), (1, "CH0"), (2, "CH1"), (4, "CH2"), (8, "CH3")):
         lab.say(board={"alarm": bit})
         lab.see(f"ALARM:{name}", 1)
@@ -196,7 +185,7 @@ def test_the_interlocks_contact_is_read_at_the_start(lab):
 
 
 def test_all_off(lab):
-    start(lab, "")
+    lab.running("")
     for number in (0, 2, 3):
         lab.say(channel={"number": number, "vset": 100.0 + number, "on": True})
     lab.see("CH3:ATTARGET", 1)
@@ -210,7 +199,7 @@ def test_all_off(lab):
 
 
 def test_readonly_lets_nothing_through_and_outlasts_a_restart(lab):
-    ioc = start(lab)
+    ioc = lab.running()
     lab.put("READONLY", 1)
     for name, value in (("CH0:VSET", 10), ("CH0:ON", 0), ("ALLOFF", 1), ("CLEARALARM", 1), ("CH0:MAXV", 1000)):
         lab.refused(name, value, "READONLY is set")
@@ -231,7 +220,7 @@ def test_readonly_lets_nothing_through_and_outlasts_a_restart(lab):
 
 
 def test_the_soft_limit_narrows_never_widens_and_outlasts_a_restart(lab):
-    ioc = start(lab)
+    ioc = lab.running()
     assert (lab.hv("CH0:VSOFTMAX"), lab.hv("CH1:ISOFTMAX"), lab.hv("CH1:ISOFTMAX.DRVH")) == (1000, 200, 200)
     lab.refused("CH0:VSOFTMAX", 1001, "beyond the limits")
     lab.put("CH0:VSOFTMAX", 300)
@@ -250,7 +239,7 @@ def test_the_soft_limit_narrows_never_widens_and_outlasts_a_restart(lab):
 
 
 def test_the_row_has_all_channels_in_one_event(lab):
-    start(lab, "")
+    lab.running("")
     lab.say(channel={"number": 1, "vset": 200.0, "on": True, "load": 1e8, "iset": 33.0})
     lab.see("CH1:ATTARGET", 1)
     catalogue = Catalogue.from_json(lab.hv("PVS"))
@@ -265,7 +254,7 @@ def test_the_row_has_all_channels_in_one_event(lab):
 
 def test_what_is_not_as_expected_alarms_and_is_not_written(lab):
     expect = '[device.channel.0]\npolarity = "-"\nexpect = { MAXV = 900, RUP = 50, PDWN = "KILL", IMRANGE = "HIGH" }\n'
-    start(lab, expect)
+    lab.running(expect)
     assert alarm(lab.read("HV:CH0:MAXV_RBV")) == (MINOR, SOFT) == alarm(lab.read("HV:CH0:PDWN_RBV"))
     assert alarm(lab.read("HV:CH0:POL")) == (MAJOR, SOFT)
     for name in ("CH0:RUP_RBV", "CH0:IMRANGE_RBV", "CH1:MAXV_RBV", "CH1:POL"):
@@ -277,7 +266,7 @@ def test_what_is_not_as_expected_alarms_and_is_not_written(lab):
 
 
 def test_a_voltage_that_is_not_what_it_should_be_alarms_once_settled(lab):
-    start(lab, "settle = 0.5\n")
+    lab.running("settle = 0.5\n")
     lab.say(channel={"number": 0, "vset": 15.0, "on": True})
     lab.see("CH0:ATTARGET", 1)
     assert lab.read("HV:CH0:VMON")["severity"] == NO_ALARM
@@ -290,7 +279,7 @@ def test_a_voltage_that_is_not_what_it_should_be_alarms_once_settled(lab):
 
 
 def test_a_voltage_left_on_a_disabled_channel_is_told_and_left(lab):
-    start(lab, "")
+    lab.running("")
     lab.say(channel={"number": 2, "vset": 500.0, "disabled": True})
     lab.see("CH2:STATUS", lambda reading: reading["severity"] == MINOR)
     lab.see("CH2:STATUS.VAL$", lambda reading: "it would ramp up when the front switch is turned" in reading["text"])
@@ -302,7 +291,7 @@ def test_a_voltage_left_on_a_disabled_channel_is_told_and_left(lab):
 
 
 def test_enable_0_ends_the_session_in_order_so_that_another_program_can_have_it(lab):
-    start(lab, "")
+    lab.running("")
     lab.put("ENABLE", 0)
     wait_for(lambda: lab.wire()[-1]["what"] == "closed", "orderly end of the session")
     assert alarm(lab.read("HV:CH0:VMON")) == (INVALID, DISABLE)
@@ -314,7 +303,7 @@ def test_enable_0_ends_the_session_in_order_so_that_another_program_can_have_it(
 
 
 def test_before_a_unit_answers_its_setpoints_are_undefined_and_another_unit_is_told(lab):
-    ioc = start(lab, "")
+    ioc = lab.running("")
     lab.put("CH0:VSET", 50)
     assert ioc.stop() == 0
     lab.box.kill()
@@ -338,7 +327,7 @@ def test_a_unit_with_the_wrong_serial_number_is_left_alone(lab):
 
 
 def test_the_line_tells_its_latency_and_its_accidents(lab):
-    start(lab, "")
+    lab.running("")
     lab.say(slow=0.05)
     lab.see("LATENCY", lambda reading: 50 <= reading["value"] < 600)
     lab.say(slow=0.0, lost=1)

@@ -18,20 +18,12 @@ def lab(tmp_path):
         yield lab
 
 
-def start(lab, more, *options):
-    lab.site(more)
-    lab.supply("--speed", "20", *options)
-    ioc = lab.ioc()
-    lab.online()
-    return ioc
-
-
 def well(lab, name):
     return lab.see(name, lambda reading: reading["severity"] == NO_ALARM)
 
 
 def test_each_board_has_its_own_names_row_and_limits(lab):
-    start(lab, TWO, "--boards", "2")
+    lab.running(TWO, "--boards", "2")
     well(lab, "B1:CH3:VMON")
     assert (lab.hv("B0:SERIAL"), lab.hv("B1:SERIAL")) == ("174", "175")
     lab.say(channel={"board": 1, "number": 3, "vset": 33.0, "on": True})
@@ -55,7 +47,7 @@ def test_each_board_has_its_own_names_row_and_limits(lab):
 
 
 def test_a_board_that_falls_silent_takes_no_other_with_it_and_comes_back(lab):
-    start(lab, TWO, "--boards", "2")
+    lab.running(TWO, "--boards", "2")
     well(lab, "B1:CH0:VMON")
     lab.say(board={"number": 1, "silent": True})
     for name in ("B1:CH0:VMON", "B1:CH3:VSET", "B1:SERIAL", "B1:ALARM", "B1:ROW"):
@@ -89,7 +81,7 @@ def test_a_board_that_is_not_there_at_the_start_comes_later(lab):
 
 
 def test_eight_channels(lab):
-    start(lab, "", "--channels", "8")
+    lab.running("", "--channels", "8")
     well(lab, "CH7:VMON")
     assert lab.hv("NCH") == 8
     lab.say(board={"alarm": 128})
@@ -137,7 +129,7 @@ nominal = [60, 90]
 
 
 def test_a_group_whose_neighbours_are_on_two_boards(lab):
-    start(lab, ACROSS, "--boards", "2")
+    lab.running(ACROSS, "--boards", "2")
     well(lab, "RAMP1:APART")
     lab.put("RAMP1:PRESET", 1)
     assert lab.hv("RAMP1:PREVIEW").startswith("B0:CH3 switched on, 0 -> 60 V; B1:CH0 switched on, 0 -> 90 V")

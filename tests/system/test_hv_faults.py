@@ -18,14 +18,6 @@ def lab(tmp_path):
         yield lab
 
 
-def start(lab, more="", *options):
-    lab.site(more)
-    lab.supply("--speed", "20", *options)
-    ioc = lab.ioc()
-    lab.online()
-    return ioc
-
-
 def well(lab, name="CH0:VMON"):
     return lab.see(name, lambda reading: reading["severity"] == NO_ALARM)
 
@@ -62,7 +54,7 @@ GROUPS = (
 @pytest.mark.parametrize("faults", GROUPS, ids=" ".join)
 def test_no_value_is_ever_under_another_name(lab, faults):
     """Every channel and quantity has values of its own; whatever is done to the wire, they never meet."""
-    start(lab, "poll_settings = 0.3\n")
+    lab.running("poll_settings = 0.3\n")
     own = {}
     for n in range(4):
         lab.say(channel={"number": n, "vset": 100.0 + n, "volts": 100.0 + n, "on": True, "iset": 20.0 + n, "load": 1e8})
@@ -95,7 +87,7 @@ def test_every_fault_is_in_a_group():
 
 
 def test_orders_are_never_sent_twice_whatever_is_lost(lab):
-    start(lab)
+    lab.running("")
     stop = threading.Event()
 
     def lose():
@@ -120,7 +112,7 @@ def test_orders_are_never_sent_twice_whatever_is_lost(lab):
 
 
 def test_a_dead_unit_is_invalid_within_two_polls_keeps_its_values_and_heals(lab):
-    start(lab)
+    lab.running("")
     lab.say(channel={"number": 1, "vset": 50.0, "volts": 50.0, "on": True})
     lab.see("CH1:VMON", 50.0)
     lab.say(mute=True)  # half-open: connected, and silent
@@ -140,7 +132,7 @@ def test_a_dead_unit_is_invalid_within_two_polls_keeps_its_values_and_heals(lab)
 
 
 def test_power_cut_in_mid_ramp(lab):
-    start(lab, "", "--speed", "1")
+    lab.running("", "--speed", "1")
     lab.put("CH0:VSET", 1000)
     lab.put("CH0:ON", 1)
     lab.see("CH0:VMON", lambda reading: reading["value"] > 20)
@@ -156,7 +148,7 @@ def test_power_cut_in_mid_ramp(lab):
 
 
 def test_kill_9_in_mid_ramp_and_a_restart_write_nothing(lab):
-    ioc = start(lab, "", "--speed", "1")
+    ioc = lab.running("", "--speed", "1")
     lab.put("CH0:VSET", 1000)
     lab.put("CH0:ON", 1)
     lab.see("CH0:RAMPING", 1)
@@ -173,7 +165,7 @@ def test_kill_9_in_mid_ramp_and_a_restart_write_nothing(lab):
 
 
 def test_the_connection_is_cut_again_and_again(lab):
-    start(lab)
+    lab.running("")
     for number in range(1, 4):
         lab.say(drop=True)
         lab.see("RECONNECTS", number)
@@ -212,7 +204,7 @@ def test_nothing_listens(lab):
 
 
 def test_an_unknown_word_is_invalid_and_the_rest_goes_on(lab):
-    start(lab, "poll_settings = 0.3\n")
+    lab.running("poll_settings = 0.3\n")
     lab.say(channel={"number": 2, "imrange": "MIDDLE"})
     lab.see("CH2:IMRANGE_RBV", lambda reading: reading["severity"] == INVALID)
     assert well(lab)["value"] == 0 and lab.hv("ONLINE") == 1

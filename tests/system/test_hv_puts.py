@@ -19,16 +19,8 @@ def lab(tmp_path):
         yield lab
 
 
-def start(lab, more=CHANNEL, *options):
-    lab.site(more)
-    lab.supply("--speed", "20", *options)
-    ioc = lab.ioc()
-    lab.online()
-    return ioc
-
-
 def test_what_cannot_be_is_refused_with_a_reason_and_nothing_is_sent(lab):
-    start(lab)
+    lab.running()
     for name, value, why in (
         ("CH0:VSET", 1000.1, "beyond the limits 0 .. 1000 V"),
         ("CH2:VSET", 8000.1, "beyond the limits 0 .. 8000 V"),
@@ -56,7 +48,7 @@ def test_what_cannot_be_is_refused_with_a_reason_and_nothing_is_sent(lab):
 
 
 def test_steps_up_are_bounded_and_steps_down_are_not(lab):
-    start(lab)
+    lab.running()
     for volts in (100, 200, 300):
         lab.put("CH1:VSET", volts)
     lab.refused("CH1:VSET", 401, "(max_step; VSET is 300 V)")
@@ -68,13 +60,13 @@ def test_steps_up_are_bounded_and_steps_down_are_not(lab):
 
 
 def test_the_example_channel_takes_its_whole_range_in_one_step(lab):
-    start(lab)
+    lab.running()
     lab.put("CH0:VSET", 1000)
     assert lab.hv("CH0:VSET_RBV") == 1000 and lab.requests() == ["CH:0,PAR:VSET,VAL:1000.0"]
 
 
 def test_maxv_is_a_limit_too_also_when_the_panel_has_just_changed_it(lab):
-    start(lab)
+    lab.running()
     lab.put("CH0:MAXV", 500)
     lab.refused("CH0:VSET", 501, "beyond the limits 0 .. 500 V (MAXV)")
     lab.put("CH0:VSET", 400)
@@ -89,7 +81,7 @@ def test_maxv_is_a_limit_too_also_when_the_panel_has_just_changed_it(lab):
 
 
 def test_a_local_unit_is_not_written_to_and_the_reason_is_told(lab):
-    start(lab, CHANNEL + "\n")
+    lab.running(CHANNEL + "\n")
     lab.say(board={"local": True})  # nothing has polled it yet: the put asks
     lab.refused("CH0:VSET", 10, "the unit is in LOCAL: turn it to REMOTE at its front panel")
     for name, value in (("CH0:ON", 1), ("CH0:RUP", 10), ("CH0:IMRANGE", 1), ("CLEARALARM", 1), ("CH0:MAXV", 1000)):
@@ -100,7 +92,7 @@ def test_a_local_unit_is_not_written_to_and_the_reason_is_told(lab):
 
 
 def test_what_keeps_a_channel_off(lab):
-    start(lab)
+    lab.running()
     for state, why in (
         ({"disabled": True}, "front switch is off"),
         ({"disabled": False, "forced": 1 << 11}, "killed"),
@@ -113,7 +105,7 @@ def test_what_keeps_a_channel_off(lab):
 
 
 def test_a_put_while_the_unit_is_away_is_refused_and_not_kept_for_later(lab):
-    start(lab)
+    lab.running()
     lab.say(power=False)
     lab.see("ONLINE", 0)
     lab.refused("CH0:VSET", 100, "does not answer")
@@ -126,7 +118,7 @@ def test_a_put_while_the_unit_is_away_is_refused_and_not_kept_for_later(lab):
 
 
 def test_puts_that_waited_when_the_unit_was_lost_are_refused(lab):
-    start(lab, "lost_after = 3\n")
+    lab.running("lost_after = 3\n")
     lab.say(slow=0.1)
     with Clients(lab, 4) as clients:
         puts = [clients.put(n, "CH0:VSET", 10 + n) for n in range(4)]
@@ -144,14 +136,14 @@ def test_puts_that_waited_when_the_unit_was_lost_are_refused(lab):
 
 
 def test_on_is_sent_once_and_not_to_a_channel_that_is_on(lab):
-    start(lab)
+    lab.running()
     lab.put("CH0:ON", 1)
     lab.put("CH0:ON", 1)
     assert lab.requests() == ["CH:0,PAR:ON"] and lab.hv("CH0:ON") == 1
 
 
 def test_an_order_that_is_not_obeyed_is_not_confirmed(lab):
-    start(lab)
+    lab.running()
     lab.say(swallowed=1)
     lab.put("CH0:VSET", 100)
     assert "reads back 0.0 V" in lab.hv("LASTREJECT.VAL$") and lab.hv("CH0:VSET") == 0
@@ -188,7 +180,7 @@ class Clients:
 
 
 def test_two_clients_at_once_are_serial_on_the_wire_and_both_confirmed(lab):
-    start(lab)
+    lab.running()
     with Clients(lab, 2) as clients:
         puts = [clients.put(0, "CH0:VSET", 111), clients.put(1, "CH2:VSET", 222)]
         for put in puts:
@@ -201,7 +193,7 @@ def test_two_clients_at_once_are_serial_on_the_wire_and_both_confirmed(lab):
 
 
 def test_off_is_on_the_wire_within_one_exchange_under_full_polling_and_a_flood_of_puts(lab):
-    start(lab, "")
+    lab.running("")
     lab.put("CH3:VSET", 500)
     lab.put("CH3:ON", 1)
     lab.say(slow=0.02)
@@ -221,7 +213,7 @@ def test_off_is_on_the_wire_within_one_exchange_under_full_polling_and_a_flood_o
 
 
 def test_what_waited_for_its_turn_when_an_off_came_does_not_switch_on_after_it(lab):
-    start(lab, "")
+    lab.running("")
     lab.say(slow=0.1)
 
     async def both():
@@ -261,7 +253,7 @@ def test_an_off_during_the_checks_of_an_on_is_not_followed_by_that_on(lab, off):
 
 @pytest.mark.parametrize("off", [("CH0:ON", "Off"), ("ALLOFF", "Do")])
 def test_off_overtakes_a_queue_of_ons_and_none_of_them_comes_after_it(lab, off):
-    start(lab, "lost_after = 3\n")
+    lab.running("lost_after = 3\n")
     lab.say(slow=0.05)
 
     async def queue():
@@ -279,7 +271,7 @@ def test_off_overtakes_a_queue_of_ons_and_none_of_them_comes_after_it(lab, off):
 
 
 def test_off_is_carried_out_though_its_client_has_far_too_many_puts_waiting(lab):
-    start(lab, "lost_after = 3\n")
+    lab.running("lost_after = 3\n")
     lab.say(slow=0.05)
 
     async def flood():
@@ -297,7 +289,7 @@ def test_off_is_carried_out_though_its_client_has_far_too_many_puts_waiting(lab)
 
 
 def test_off_goes_to_a_unit_that_is_so_slow_that_it_counts_as_lost(lab):
-    start(lab)
+    lab.running()
     lab.put("CH0:ON", 1)
     lab.say(slow=0.5)
     lab.see("ONLINE", 0)

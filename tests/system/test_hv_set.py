@@ -2,20 +2,13 @@
 
 import pytest
 
-from tests.hv_lab import CHANNEL, HvLab
+from tests.hv_lab import HvLab
 
 
 @pytest.fixture
 def lab(tmp_path):
     with HvLab(tmp_path) as lab:
         yield lab
-
-
-def start(lab, more=CHANNEL, *options):
-    lab.site(more)
-    lab.supply("--speed", "20", *options)
-    lab.ioc()
-    lab.online()
 
 
 def run(lab, *options, code=0):
@@ -27,7 +20,7 @@ def run(lab, *options, code=0):
 
 
 def test_a_voltage_and_a_current_of_one_channel(lab):
-    start(lab)
+    lab.running()
     lines = run(lab, "-c", 3, "-v", 250, "-i", 2)
     assert lines == [
         f"{lab.prefix}HV:CH3: VMON 0.0 V, IMON 0.000 uA, off",
@@ -49,7 +42,7 @@ def test_a_voltage_and_a_current_of_one_channel(lab):
 
 
 def test_what_is_wrong_is_said_and_nothing_is_sent(lab):
-    start(lab)
+    lab.running()
     assert "the following arguments are required: -c" in run(lab, "-v", 250, code=2)[-1]
     assert run(lab, "-c", 4, "-v", 1, code=2)[-1] == "there is no channel 4: the unit has channels 0 to 3"
     assert run(lab, "-c", -1, "-v", 1, code=2)[-1].startswith("there is no channel -1")
@@ -66,7 +59,7 @@ def test_what_is_wrong_is_said_and_nothing_is_sent(lab):
 
 
 def test_off_is_put_also_when_the_readings_are_not_to_be_trusted(lab):
-    start(lab)
+    lab.running()
     lab.put("CH0:ON", 1)
     lab.say(slow=0.5)
     lab.see("ONLINE", 0)
@@ -89,7 +82,7 @@ def test_without_an_ioc(lab):
 
 
 def test_a_trip_while_waiting_ends_the_waiting(lab):
-    start(lab, "")
+    lab.running("")
     lab.say(speed=1.0, channel={"number": 0, "rup": 5.0, "load": 1e5, "iset": 100.0, "trip": 0.1})
     lines = run(lab, "-c", 0, "-v", 500, "--on", "--wait", code=1)
     assert lines[-1].startswith("the channel has tripped: TRIP flag")
@@ -148,7 +141,7 @@ def test_check_online_tells_of_channels_limits_and_units_that_do_not_fit(lab):
 
 
 def test_check_online_keeps_away_from_a_unit_that_an_ioc_holds(lab):
-    start(lab)
+    lab.running()
     connections = sum(said["what"] == "connected" for said in lab.wire())
     assert "HV: NOT AS EXPECTED: HV is already run by process" in check(lab, 1)[-1]
     assert sum(said["what"] in ("connected", "refused") for said in lab.wire()) == connections

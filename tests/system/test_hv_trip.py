@@ -17,10 +17,7 @@ def lab(tmp_path):
 
 
 def start(lab, more="", volts=300.0):
-    lab.site(more)
-    lab.supply("--speed", "20")
-    ioc = lab.ioc()
-    lab.online()
+    ioc = lab.running(more)
     lab.say(channel={"number": 1, "vset": volts, "iset": 50.0, "on": True, "load": 1e8, "trip": 2.0})
     lab.see("CH1:ATTARGET", 1)
     lab.see("CH1:IMON", pytest.approx(volts / 100))

@@ -115,7 +115,7 @@ def devices_as_they_are(lab: PageLab, page) -> None:
     assert table.locator("thead th").all_text_contents() == [f"CH{n}" for n in range(4)]
     rows = table.locator("tbody th").all_text_contents()
     assert rows[:2] == ["VMON", "IMON"] and {"VSET", "ON", "STATUS"} <= set(rows)
-    wait_for(lambda: value(page, f"{lab.prefix}HV:CH0:ON").text_content() == "Off", "the state of a channel")
+    wait_for(lambda: value(page, f"{lab.prefix}HV:CH0:ON").text_content().strip() == "Off", "the state of a channel")
     lab.libca.put(f"{lab.prefix}HV:CH0:VSET", 30.0)
     wait_for(lambda: value(page, f"{lab.prefix}HV:CH0:VSET").text_content().startswith("30.0 V"), "VSET on the page")
 

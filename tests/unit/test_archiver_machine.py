@@ -21,7 +21,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from archiver.batch import Batch, Event, Mark, RowRecord, Source, foreign
+from archiver.batch import Batch, RowRecord, Source, foreign
+from archiver.killed import mark_kill
 from archiver.last_events import LastEvents
 from archiver.outlet import Outlet
 from archiver.pv_recorder import PvRecorder
@@ -78,6 +79,7 @@ class ArchiverMachine(RuleBasedStateMachine):
         self.database, self.disk = Database(), {}
         self.tick = self.latest = self.number = 0
         self.now: dict[str, Reading] = {}  # what the server has
+        self.newest = dict.fromkeys(PVS, 0)  # times, ns
         self.heard: dict[str, list[str]] = {pv: [] for pv in (*PVS, ROW.pv)}
         self.dropped: dict[str, Counter[str]] = {"csv": Counter(), "influx": Counter()}  # values, by PV
         self.missing: dict[str, set[str]] = {"csv": set(), "influx": set()}  # dropped, or lost by a kill
@@ -110,16 +112,16 @@ class ArchiverMachine(RuleBasedStateMachine):
         self.outlets = [self.outlet(csv), self.outlet(influx)]
         csv.on_new_file = self.outlets[0].new_file
         self.spooling = Spooling(ArchiveTable(), self.outlets, self.last, self.forget)
+        mark_kill(self.outlets, self.last, [], "")
         for outlet in self.outlets:
-            if since := self.last.safe_ns.get(outlet.sink.name):
-                outlet.add_gaps({PVS.get(pv, ROW): Mark(Event.GAP, since) for pv in sorted(self.last.heard)})
             outlet.sink.resume(outlet.spool.mark)
-        self.last.put(heard=dict.fromkeys(self.last.heard, False))
         self.recorders = {}
         for pv, source in PVS.items():
             told = self.last.events.get(pv)
             known = (int(told[0]), str(told[1]), int(told[2]), int(told[3])) if told else None
             self.recorders[pv] = PvRecorder(source, "monitor", self.spooling.put_sample, known, self.clock)
+            if pv in self.now and self.now[pv].time_ns < self.newest[pv]:
+                del self.now[pv]  # a clock that went back over times of the run before: see docs/explanation/loss.md
             self.tell(pv)
 
     def outlet(self, sink: Any) -> Outlet:
@@ -166,6 +168,7 @@ class ArchiverMachine(RuleBasedStateMachine):
             self.latest = max(self.latest, self.tick)
             value = self.number + 0.5
             self.now[pv] = Reading(value, T + self.tick * 1000, Severity.NO_ALARM, Status.NO_ALARM)
+            self.newest[pv] = max(self.newest[pv], self.now[pv].time_ns)
             self.heard[pv].append(repr(value))
             self.tell(pv)
 

@@ -73,6 +73,7 @@ def test_a_good_file(tmp_path):
         (GOOD + PMU + "alarms.FREQ = { high = inf }\n", '[[device]] "PMU", key alarms.FREQ.high', "finite"),
         (GOOD + PMU + "alarms.FREQ = { hi = 1 }\n", '[[device]] "PMU", key alarms.FREQ.hi', "no such key"),
         (GOOD + PMU + "lost_after = 0\n", '[[device]] "PMU", key lost_after', "greater than 0"),
+        (GOOD + '[archive]\npvs = ["A B"]\n', "[archive], key pvs", "not the name of a PV"),
         (GOOD + '[archive.csv]\ntime_format = "julian"\n', "[archive.csv], key time_format", "'seconds'"),
         (GOOD + "[archive.csv]\nvalue_digits = 0\n", "[archive.csv], key value_digits", "at least 1"),
         (GOOD + '[archive.csv]\nvalue_digits = "all"\n', "[archive.csv], key value_digits", "repr"),

@@ -1,6 +1,8 @@
 import gzip
 import json
+import os
 import re
+import signal
 import time
 from concurrent.futures import ProcessPoolExecutor
 
@@ -8,6 +10,7 @@ import pytest
 
 from ingest.cr1000 import jobs
 from ingest.cr1000.__main__ import main
+from ingest.cr1000.publish import Publication
 from tests.cr1000 import write
 from tests.processes import DEADLINE
 
@@ -51,6 +54,16 @@ def test_from_to_and_a_stamp_at_the_start_of_the_interval(ingest):
     assert out[1] == "2016-08-31T23:59:00Z,1,0"
     _, out, _ = ingest(FILES, "--utc-offset=-01:30")
     assert out[1] == "2016-09-01T01:30:00Z,1,0"
+
+
+def test_the_time_zone_of_the_host_does_not_matter(ingest, monkeypatch):
+    try:
+        monkeypatch.setenv("TZ", "America/New_York")
+        time.tzset()
+        assert ingest(FILES, "--from", "2016-09-01")[1][1] == "2016-09-01T00:00:00Z,1,0"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_means_and_numbers_that_mean_missing(ingest):
@@ -292,4 +305,18 @@ def test_a_process_that_is_killed_is_told_and_nothing_is_put_in_its_place(ingest
     monkeypatch.setattr(ProcessPoolExecutor, "submit", killed)
     status, _, err = ingest(FILES, "--csv", tmp_path / "o.csv", "--workers", 2)
     assert status == 1 and "was killed" in err and "nothing was published" in err
+    assert (tmp_path / "o.csv").read_text() == "old\n" and not list(tmp_path.glob(".o.csv*part"))
+
+
+def test_a_run_that_is_stopped_leaves_all_as_it_was(ingest, tmp_path, monkeypatch):
+    (tmp_path / "o.csv").write_text("old\n")
+
+    def stopped(publication, *rows):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(DEADLINE)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Publication, "take", stopped)
+    status, _, err = ingest(FILES, "--csv", tmp_path / "o.csv")
+    assert status == 1 and "stopped" in err and signal.getsignal(signal.SIGTERM) is before
     assert (tmp_path / "o.csv").read_text() == "old\n" and not list(tmp_path.glob(".o.csv*part"))

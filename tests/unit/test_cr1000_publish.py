@@ -96,6 +96,7 @@ def test_long_leaves_out_what_no_line_covers_and_shows_what_is_missing(text):
 NUMBERS = st.lists(st.floats(-2000, 2000) | st.floats(), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(NUMBERS)
 def test_numbers_read_back_as_they_are_to_nine_decimals(values):
     pytest.importorskip("pyarrow", reason="pyarrow is absent; pip install pyarrow")
@@ -112,6 +113,7 @@ def test_numbers_read_back_as_they_are_to_nine_decimals(values):
                 assert abs(float(cell) - value) <= max(0.6e-9, 0 if abs(value) >= 1e6 else 1e-15 * abs(value))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 2**31).map(lambda s: s * SECOND), min_size=1))
 def test_times_are_those_of_numpy(times):
     theirs = np.datetime_as_string(np.array(times).astype("datetime64[ns]")).tolist()
@@ -162,6 +164,7 @@ def test_an_output_that_is_not_finished_leaves_the_file_as_it_was(tmp_path: Path
 ROWS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 99)), max_size=40)
 
 
+@settings(deadline=None)
 @given(ROWS, st.lists(st.integers(1, 6), min_size=1))
 def test_the_spool_gives_what_a_table_by_stamp_gives(rows, sizes):
     spool, expected, at = Spool(), {}, 0
@@ -188,6 +191,7 @@ def averaged(rows, span_ns, cut=7, interval_ns=0):
     return {c.name: c.values for c in whole.columns} | {"time": whole.time_ns}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(-50, 50) | st.just(math.nan), min_size=1, max_size=60), st.integers(1, 60), st.integers(0, 70)
 )

@@ -1,14 +1,19 @@
 """The newest row of a station: what is told of it, and what PVs and values follow."""
 
+import asyncio
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from drivers.errors import LinkError
+from ingest.cr1000 import tail
 from ingest.cr1000.newest import Told, Variable
 from ingest.cr1000.parameters import QUANTITIES
 from ingest.cr1000.serve import parted
+from ingest.cr1000.station import Station
 from ingest.cr1000.station_settings import StationSettings
 from ingest.cr1000.station_signals import LATER, OWN, shape_of, signals_of, values_of
 from ingest.cr1000.tail import Job, looks
@@ -68,6 +73,28 @@ def test_only_the_newest_whole_row_is_told(job):
     append(job, row(2, "99") + row(1, "99"))  # late rows are not the newest
     assert minutes(look_at(look)) == 4
     assert look_at(look).odd >= 2  # late, and counted back
+
+
+def test_while_it_catches_up_no_row_is_told(job, monkeypatch):
+    monkeypatch.setattr(tail, "PROGRESS", -1.0)
+    append(job, HEAD + row(1, "10") + row(2, "11"))
+    first, second = islice(looks(job), 2)
+    assert first == Told(rows=2, reading=True)
+    assert (minutes(second), second.reading) == (2, False)
+
+
+def test_a_check_looks_once(job, tmp_path):
+    append(job, HEAD + row(1, "10"))
+    write(tmp_path, {"config/hut.cfg": CONFIG["config/hut.cfg"] + ",,P,calibration,zero\n"})
+    given = {"config": tmp_path / "config", "station": "hut", "files": job.files}
+    settings = StationSettings.model_validate({"name": "MET", "type": "cr1000", **given})
+    findings, shape = asyncio.run(Station.check(settings))
+    assert [name for name, *_ in shape] == ["T1", "LOGGER"]
+    assert [finding.good for finding in findings] == [False, True, True]
+    assert "hut.cfg:5:5" in findings[0].text
+    Path(job.files[0]).unlink()
+    with pytest.raises(LinkError, match="no such file"):
+        asyncio.run(Station.check(settings))
 
 
 def test_what_is_told_goes_through_a_line(job):

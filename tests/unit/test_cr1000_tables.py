@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.cr1000.follow import Follow
@@ -86,6 +86,7 @@ CELLS = st.one_of(
 FRACTIONS = st.sampled_from(["", ".2", ".05", ".005", ".123456789"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(CELLS, CELLS, FRACTIONS), min_size=1, max_size=12), st.integers(1, 400))
 def test_every_way_and_any_pieces_give_the_same(cells, size):
     pytest.importorskip("pyarrow", reason="pyarrow is absent; pip install pyarrow")
@@ -110,6 +111,7 @@ PLAIN = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(PLAIN, min_size=1))
 def test_numbers_are_the_nearest_to_what_is_written(texts):
     columns, _ = take("".join(f"2016-09-01 00:00:{n % 60:02}.{n:03},{text}\n" for n, text in enumerate(texts)))
@@ -151,6 +153,8 @@ BAD = {
     "a row too long": (row(2)[:-2] + ",5\r\n", "wrong number of fields"),
     "two rows in one": (row(2)[:24] + row(3), "wrong number of fields"),
     "no stamp": (row(2).replace("2016-09", "2016-19"), "no time stamp"),
+    "a year that no clock has": (row(2).replace("2016", "2716"), "no time stamp"),
+    "a stamp that is cut": (row(0)[:14] + row(0)[20:], "no time stamp"),
     "NUL bytes": ("\0" * 300 + "\r\n", "NUL bytes in a row"),
     "NUL bytes within": (row(2).replace("1.5", "\0\0\0"), "NUL bytes in a row"),
     "rubbish": ("\x01\x02\xfe garbage \x7f,,,\r\n", "wrong number of fields"),
@@ -169,6 +173,14 @@ def test_a_quote_that_is_not_closed_costs_no_other_line(engine):
     columns, reader = take(head() + row(1, 1) + row(2, 2, serial='"A12') + row(3, 3) + row(4, 4, serial='"B1"'), engine)
     assert minutes(columns) == [1, 2, 3, 4] and columns["5"] == ["A12", "A12", "A12", "B1"]
     assert reader.counts["quotes read leniently"] == 1
+
+
+def test_what_lies_behind_a_quote_is_not_joined(engine):
+    columns, reader = take(
+        head() + row(1, 1, '"1.5"7') + row(2, 2, serial='"A12"1') + row(3, 3, serial='"A\r12"'), engine
+    )
+    assert columns[3] == [1.5, 1.5] and columns["5"] == ['A12"1', "A"]  # and never 1.57
+    assert reader.counts["wrong number of fields"] == 2
 
 
 def test_quotes_are_doubled_or_tripled(engine):
@@ -349,6 +361,7 @@ def test_a_line_of_ten_megabytes(engine):
     assert columns["line"] == [5, 7]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400), st.integers(1, 50), st.sampled_from(ENGINES))
 def test_rubbish_between_rows_ends_nothing(rubbish, size, way):
     if way == "pyarrow":

@@ -257,6 +257,15 @@ def test_a_phasor_is_a_line_from_the_origin_to_its_tip(files):
     assert span[0].findtext("trace_type") == span[0].findtext("point_type") == "0"
 
 
+def test_more_phasors_than_one_plot_takes_are_in_the_next():
+    names = [f"P{n}" for n in range(11)]
+    pairs = [Signal(f"{name}:{part}", unit=unit) for name in names for part, unit in (("MAG", "V"), ("ANG", "rad"))]
+    root = ET.fromstring(screens("lab", [Catalogue("BOX", "any", "LAB:BOX:", 1, False, tuple(pairs))])["BOX.bob"])
+    drawn = [[trace.findtext("name") for trace in plot.iter("trace")] for plot in widgets(root) if plot.find("x_axis")]
+    assert [name for plot in drawn for name in plot if name] == names
+    assert len(drawn) == 2
+
+
 def test_a_scope_draws_its_channels_over_their_times(files):
     (plot,) = [each for each in widgets(files["SCOPE.bob"]) if each.get("type") == "xyplot"]
     pvs = [(trace.findtext("x_pv"), trace.findtext("y_pv")) for trace in plot.iter("trace")]

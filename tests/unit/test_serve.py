@@ -99,6 +99,9 @@ def test_bins_where_there_is_more_than_is_asked_for(answers: Answers) -> None:
     first = found[0]
     assert (first["minimum"], first["maximum"]) == (0.0, 17.5) and first["value"] == [8.75]
     assert all(T <= sample["time"] <= T + 3 * HOUR for sample in found)
+    found = samples(answers, "LAB:HV:CH0:IMON", T + HOUR + 1, T + 2 * HOUR, count="4")
+    assert [sample["type"] for sample in found] == ["double", *["minMaxDouble"] * 3]
+    assert found[0]["time"] <= T + HOUR < found[1]["time"]  # what held at the begin has its own time
 
 
 def test_the_appliance_answers(answers: Answers) -> None:
@@ -144,11 +147,22 @@ def test_a_viewer_that_does_not_read_is_let_go_and_the_others_are_told_on(tmp_pa
     try:
         with viewer() as mute, viewer() as reader:
             wait_for(lambda: len(viewers) == 2, "two viewers")
-            reading = threading.Thread(target=lambda: list(iter(lambda: len(reader.recv(1 << 20)), 0)))
+            sent, received = 0, 0
+
+            def read() -> None:
+                nonlocal received
+                while data := reader.recv(1 << 20):
+                    received += len(data)
+
+            reading = threading.Thread(target=read)
             reading.start()
 
             def flood() -> bool:
-                server.watching.call(server.live._send, "values", {"now": 0, "values": [[0, "x" * 100_000, 0, "", 0]]})
+                nonlocal sent
+                if sent - received < 1_000_000:  # no faster than the one reads who reads
+                    long = {"now": 0, "values": [[0, "x" * 100_000, 0, "", 0]]}
+                    server.watching.call(server.live._send, "values", long)
+                    sent += 100_000
                 return len(viewers) == 1
 
             wait_for(flood, "end of the one that does not read")
@@ -157,7 +171,9 @@ def test_a_viewer_that_does_not_read_is_let_go_and_the_others_are_told_on(tmp_pa
             assert len(viewers) == 1
             reader.shutdown(socket.SHUT_RDWR)
             reading.join()
-            wait_for(lambda: flood() or not viewers, "end of the other")
+            wait_for(
+                lambda: server.watching.call(server.live._send, "values", {"now": 0}) or not viewers, "end of the other"
+            )
     finally:
         server.shutdown()
         thread.join()

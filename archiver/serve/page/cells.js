@@ -53,7 +53,7 @@ export function link(signal, words) {
 export function valueOf(signal, { word = true } = {}) {
   const shown = h("span", { class: "number" }), unit = signal.unit ? h("span", { class: "unit" }, ` ${signal.unit}`) : null;
   const alarm = h("span", { class: "alarm" });
-  const cell = h("span", { class: isNumber(signal) ? "value numeric" : "value" }, shown, unit, word ? alarm : null);
+  const cell = h("span", { class: isNumber(signal) ? "value numeric" : "value" }, h("span", { class: "reading" }, shown, unit), word ? [" ", alarm] : null);
   onChange(signal, () => {
     const now = newest.get(signal.id);
     const severity = now ? now[2] : 4;
