@@ -3,7 +3,7 @@
 import numpy as np
 
 from ingest.cr1000 import missing, stamps
-from ingest.cr1000.lines import count
+from ingest.cr1000.lines import count, places
 from ingest.cr1000.quoting import split
 
 _LONGEST = 15  # digits and point of a number that is read here: so many digits a float64 holds
@@ -109,7 +109,7 @@ def quotes(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         Irregular: they do not just enclose cells.
     """
-    found = np.flatnonzero(data == _QUOTE)
+    found = places(data, _QUOTE)
     opening, closing = found[0::2], found[1::2]
     if len(opening) != len(closing):
         raise Irregular("a quote is not closed")
