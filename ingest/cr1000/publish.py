@@ -2,7 +2,8 @@
 
 A run that finds all as it was does nothing. Where files have only grown, or new ones have come, only what is new is
 read. Whenever something else is different (the configuration, what is asked for, a file that is shorter or gone, new
-rows in a file that a later one may overrule, an output that somebody changed) all is computed from the files anew, and points that are there no longer are removed.
+rows that a later file may overrule, an output that somebody changed) all is computed from the files anew, and points
+that are there no longer are removed.
 
 Rows come in the order of the files, in each as they lie there; of rows with one stamp the last one counts.
 """
@@ -37,6 +38,7 @@ class Published:
         points: written to InfluxDB.
         refused: points that it refuses.
         up_to_date: all was as it was; nothing was done.
+        anew: why nothing of the run before could be kept; empty where it was, or where there was none.
     """
 
     rows: int = 0
@@ -45,6 +47,7 @@ class Published:
     points: int = 0
     refused: int = 0
     up_to_date: bool = False
+    anew: str = ""
 
 
 class Publication:
@@ -86,8 +89,9 @@ class Publication:
     def _begin(self, paths: Sequence[Path]) -> None:
         saved = self._state.load() if self._state else {}
         known = starts(saved, self._wanted, paths)
-        self.anew = known is None
-        self.starts = {path: Start() for path in paths} if known is None else known
+        self.anew = isinstance(known, str)
+        self.starts = {path: Start() for path in paths} if isinstance(known, str) else known
+        self._result.anew = known if isinstance(known, str) else ""
         self._result.up_to_date = not self.anew and all(start.unchanged for start in self.starts.values())
         if self._result.up_to_date:
             return
@@ -149,9 +153,7 @@ class Publication:
             self._first = first if self._first is None else min(self._first, first)
             self._last = last if self._last is None else max(self._last, last)
 
-    def done(
-        self, path: Path, look: Sequence[int], saved: Mapping[str, Any] | None, last_ns: int | None
-    ) -> None:
+    def done(self, path: Path, look: Sequence[int], saved: Mapping[str, Any] | None, last_ns: int | None) -> None:
         """Take note that a file was read.
 
         Args:

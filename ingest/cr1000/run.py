@@ -115,6 +115,8 @@ class StationRun:
             parts += [f"{done.points} points to InfluxDB"] if done.points else []
             parts += [f"{done.refused} points refused by InfluxDB"] if done.refused else []
             yield f"{name}: {', '.join(parts)}"
+            if done.anew:
+                yield f"  all was computed anew: {done.anew}"
         for path, outcome in self.outcomes.items():
             told = [f"{outcome.rows} rows", *(f"{reason}: {count}" for reason, count in outcome.counts.items())]
             yield f"  {path}: {', '.join(told)}"

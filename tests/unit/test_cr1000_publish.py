@@ -8,6 +8,7 @@ import tempfile
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -290,7 +291,7 @@ def test_a_second_run_does_only_what_is_new(tmp_path: Path):
     assert station.run("a.dat", "b.dat")[1] == 1 and station.rows()["00:50"] == 50
 
 
-GROWTH = st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 9), min_size=1, max_size=4)), max_size=6)
+GROWTH = st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 3), min_size=1, max_size=4)), max_size=6)
 
 
 @settings(max_examples=20)
@@ -300,8 +301,10 @@ def test_however_files_grow_the_result_is_that_of_one_run(growth):
         station, lines = Station(Path(folder)), {name: [] for name in "abc"}
         for name in lines:
             station.add(name, [], head=True)
-        for step, (name, seconds) in enumerate(growth):
-            values = [10 * step + n for n in range(len(seconds))]
+        for step, (name, steps) in enumerate(growth):
+            first = lines[name][-1][0] if lines[name] else 0
+            seconds = [first + second for second in accumulate(steps)]  # clocks that go on, or stand
+            values = [10 * step + n for n in range(len(steps))]
             station.add(name, seconds, values=values)
             lines[name] += zip(seconds, values, strict=True)
             station.run("a", "b", "c")
@@ -313,9 +316,24 @@ def test_files_in_another_order_are_another_result(tmp_path: Path):
     station = Station(tmp_path)
     station.add("a.dat", [10], head=True, values=[1])
     station.add("b.dat", [10], head=True, values=[2])
-    station.run("a.dat", "b.dat")
-    station.run("b.dat", "a.dat")
+    assert station.run("a.dat", "b.dat")[0].anew == ""
+    assert station.run("b.dat", "a.dat")[0].anew == "the files come in another order"
     assert station.rows() == {"00:10": 1}
+
+
+def test_a_file_that_was_rolled_is_told(tmp_path: Path):
+    station = Station(tmp_path)
+    station.add("a.dat", [10], head=True)
+    station.run("a.dat")
+    (tmp_path / "a.dat").rename(tmp_path / "a.dat.backup")
+    (tmp_path / "aa.dat.bak1").touch()
+    station.add("a.dat", [20], head=True)
+    told = station.run("a.dat")[0].anew
+    assert told.endswith(
+        "a.dat: more than rows were added; what it was is lost to the outputs unless a.dat.backup is named before it"
+    )
+    station.run("a.dat.backup", "a.dat")
+    assert station.rows() == {"00:10": 10, "00:20": 20}
 
 
 def test_whatever_else_is_different_computes_all_anew(tmp_path: Path):
@@ -325,7 +343,10 @@ def test_whatever_else_is_different_computes_all_anew(tmp_path: Path):
     station.gain, station.wanted = 2.0, replace(station.wanted, digest="2")
     assert station.run("a.dat")[1] == 2 and station.rows() == {"00:10": 20, "00:20": 40}
     (tmp_path / "out.csv").write_text("somebody wrote here")
-    assert station.run("a.dat")[1] == 2 and station.rows() == {"00:10": 20, "00:20": 40}
+    assert station.run("a.dat")[0].anew.endswith("out.csv: not as it was left") and station.rows() == {
+        "00:10": 20,
+        "00:20": 40,
+    }
     (tmp_path / "a.dat").write_bytes(b"")
     station.add("a.dat", [10], head=True)  # shorter
     assert station.run("a.dat")[1] == 1 and station.rows() == {"00:10": 20}
