@@ -102,7 +102,7 @@ def serve(prefix: str, **table: Any) -> None:
 
 @contextmanager
 def _repeated(arguments: Sequence[str], paths: Sequence[Path], config: Path) -> Iterator[None]:
-    """Ingest again, in a process of its own, whenever files or configuration have changed; as long as the context lasts.
+    """Ingest again, in a process of its own, whenever files or configuration have changed, while the context lasts.
 
     What was published stays in its place until the next run has put the new in its place.
 
