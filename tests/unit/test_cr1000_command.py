@@ -212,8 +212,11 @@ def test_an_option_that_cannot_be_read_is_told(capfd, options):
 def test_explain_and_check_answer_on_stdout(ingest):
     status, out, _ = ingest(FILES, "--explain", "T 2016-09-01T00:03")
     assert status == 0 and out[0].startswith("T1 at 2016-09-01T00:03:00Z: 7.0 degC") and "sum.dat:8" in out[1]
-    status, out, _ = ingest({**FILES, "conf/sum.cfg": ",,P,calibration,4,5\n"}, "--check")
-    assert status == 0 and "single coefficient" in out[0]
+    shifted = "--interval", "1min", "--stamp", "start"
+    _, out, _ = ingest(FILES, "--explain", "T 2016-09-01T00:02", *shifted)  # the stamp that is published
+    assert out[0].startswith("T1 at 2016-09-01T00:03:00Z: 7.0 degC")
+    status, out, _ = ingest({**FILES, "conf/sum.cfg": ",,P,calibration,4,1013.256\n"}, "--check")
+    assert status == 0 and out[0].endswith("a single coefficient is a constant: the result is always 1013.256")
     status, _, err = ingest({"conf/sum.cfg": ",,P,calibration,4,x\n"}, "--check", data=())
     assert status == 2 and "sum.cfg:1:6" in err
 
