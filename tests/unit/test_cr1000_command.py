@@ -264,6 +264,11 @@ def test_whose_file_it_is_tells_a_rule(ingest, tmp_path):
     where = ("--stations", tmp_path / "stations.toml")
     status, _, err = ingest(MANY, *where, data=("data/mlo/1.dat",), station="")
     assert status == 0 and err.splitlines()[0] == "mlo: 5 rows, 5 values, 0 missing"
+    more = {"data/mlo/2.dat": GOOD.replace("2016-09-01", "2016-09-02")}
+    status, _, err = ingest(more, *where, data=("data/mlo/2.dat",), station="")  # what 1.dat gave stays
+    assert status == 0 and len(lines(tmp_path / "out/mlo.csv")) == 11 and "sum" not in err
+    status, _, err = ingest({}, *where, data=("data/mlo/3.dat",), station="")
+    assert status == 1 and "3.dat: No such file" in err
     status, _, err = ingest({"x.dat": GOOD}, *where, data=("x.dat",), station="")
     assert status == 2 and "x.dat: no rule of a [[station]]" in err
 
