@@ -22,7 +22,7 @@ class CsvOutput:
         after: keep what the file has, whose last row has this stamp; None = begin anew.
 
     Attributes:
-        last_ns: the newest stamp of rows that are in order; when all is in its place, of all rows.
+        last_ns: the newest stamp.
         replaced: rows in whose place another came.
     """
 
@@ -63,6 +63,7 @@ class CsvOutput:
             if self._late is None:
                 self._late = Spool(self.path.parent if self.path else None)
             self._late.add(chunk)
+            self.last_ns = max(self.last_ns, int(chunk.time_ns[-1]))
             return
         self._fresh.write(csv_text.lines(chunk, self._long) if text is None else text)
         self.last_ns = int(chunk.time_ns[-1])
@@ -74,7 +75,6 @@ class CsvOutput:
             OSError: it cannot be written; the file that was there is untouched.
         """
         if self._late is not None:
-            self.last_ns = max(self.last_ns or self._late.last_ns, self._late.last_ns)
             self._merge(self._late)
         if self.path is None:
             self._fresh.seek(0)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from ingest.cr1000.columns import Chunk, joined
-from ingest.cr1000.layers import EVER
 
 
 class Spool:
@@ -21,14 +20,12 @@ class Spool:
 
     Attributes:
         replaced: rows whose stamp another row has that came later.
-        last_ns: the newest stamp; the least that there is before the first row.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)
         self._index: list[tuple[int, int, int]] = []  # first stamp, number, place
         self.replaced = 0
-        self.last_ns = EVER
 
     def __len__(self) -> int:
         return len(self._index)
@@ -43,7 +40,6 @@ class Spool:
             place = self._file.seek(0, 2)
             pickle.dump(chunk, self._file, pickle.HIGHEST_PROTOCOL)
             self._index.append((int(chunk.time_ns[0]), len(self._index), place))
-            self.last_ns = max(self.last_ns, int(chunk.time_ns[-1]))
 
     def __iter__(self) -> Iterator[Chunk]:
         index = sorted(self._index)

@@ -153,6 +153,21 @@ def test_late_rows_are_put_in_their_place(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@given(st.lists(st.sets(st.integers(0, 20), min_size=1, max_size=5), max_size=8))
+def test_in_whatever_order_rows_come_the_last_of_a_stamp_counts(chunks):
+    with tempfile.TemporaryDirectory() as folder:
+        output, wanted = CsvOutput(Path(folder, "out.csv")), {}
+        output.take(chunk([], T1=[]))
+        for number, seconds in enumerate(map(sorted, chunks)):
+            output.take(chunk(seconds, T1=[number] * len(seconds)))
+            wanted |= {f"{second:02}": str(number) for second in seconds}
+        output.finish()
+        rows = [line.split(",") for line in Path(folder, "out.csv").read_text().splitlines()[1:]]
+        assert [(row[0][17:19], row[1]) for row in rows] == sorted(wanted.items())
+        assert output.last_ns == (DAY0 + int(max(wanted)) * SECOND if wanted else None)
+        assert output.replaced == sum(map(len, chunks)) - len(wanted)
+
+
 def test_an_output_that_is_not_finished_leaves_the_file_as_it_was(tmp_path: Path):
     path = tmp_path / "out.csv"
     path.write_text("as it was")
