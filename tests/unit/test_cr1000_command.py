@@ -163,7 +163,7 @@ BROKEN = {
         "LOGGER: the logger changes inside the file: 4 rows",
     ),
     "a file that is no table": ({"sum.dat": bytes(range(256)) * 400}, "sum", 1, "no row with a time stamp"),
-    "a damaged gzip": ({"sum.dat": gzip.compress(GOOD.encode())[:-20]}, "sum", 0, "cannot be unpacked"),
+    "a damaged gzip": ({"sum.dat": gzip.compress(GOOD.encode())[:-20]}, "sum", 1, "cannot be unpacked"),
 }
 
 
