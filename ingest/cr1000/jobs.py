@@ -106,12 +106,12 @@ def blocks(job: Job, outcome: Outcome, tell: Callable[[int], None] = lambda _: N
             outcome.rows += len(block)
             yield block
             tell(reader.taken)
-        outcome.mark, outcome.last_ns = mark(reader, job.path), reader.order.last_ns
+        outcome.mark = mark(reader, job.path)
     except Unreadable as error:
         outcome.error = str(error)
     except OSError as error:
         outcome.error = f"{job.path}: {error.strerror or error}"
-    outcome.counts, outcome.notes = reader.counts, reader.notes
+    outcome.counts, outcome.notes, outcome.last_ns = reader.counts, reader.notes, reader.order.last_ns
 
 
 def calibrated(job: Job, outcome: Outcome, tell: Callable[[int], None] = lambda _: None) -> Iterator[Rows]:

@@ -103,7 +103,7 @@ def starts(saved: Mapping[str, Any], wanted: Wanted, paths: Sequence[Path]) -> d
     files, names = saved["files"], dict.fromkeys(map(name_of, paths))
     if gone := [name for name in files if name not in names]:
         return f"{', '.join(gone)}: not among the files any more"
-    if [name for name in names if name in files] != list(files):
+    if [name for name in names if name in files] != saved.get("order"):
         return "the files come in another order"
     if wanted.csv and look_if_there(wanted.csv) != saved["csv"]:
         return f"{wanted.csv}: not as it was left"
@@ -113,6 +113,8 @@ def starts(saved: Mapping[str, Any], wanted: Wanted, paths: Sequence[Path]) -> d
         known = files.get(name_of(path))
         if known is None:
             found[path] = Start()
+        elif not known["look"]:
+            return f"{path}: could not be read to its end"
         elif look(path) == known["look"]:
             found[path] = Start(unchanged=True)
         elif known["mark"] is None or (offset := resume(Reader(""), path, known["mark"])) is None:

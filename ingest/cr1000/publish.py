@@ -158,7 +158,7 @@ class Publication:
 
         Args:
             path: the file.
-            look: what `look` said of it before it was read.
+            look: what `look` said of it before it was read; empty where it could not be read to its end.
             saved: what `resume.mark` gives of its reader.
             last_ns: its newest stamp; None where it has no row.
         """
@@ -194,7 +194,8 @@ class Publication:
                 {
                     "complete": True,
                     "key": self._wanted.key,
-                    "files": {name: self._done[name] for name in self._names if name in self._done},
+                    "files": self._done,
+                    "order": [name for name in self._names if name in self._done],
                     "csv": look_if_there(self._wanted.csv) if self._wanted.csv else None,
                     "csv_last_ns": last,
                     "first_ns": self._first,

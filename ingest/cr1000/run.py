@@ -75,8 +75,8 @@ class StationRun:
             self._failed(error)
         if outcome.error:
             self.errors.append(outcome.error)
-        elif self.publication is not None:
-            self.publication.done(path, outcome.look, outcome.mark, outcome.last_ns)
+        if self.publication is not None and (outcome.rows or not outcome.error):
+            self.publication.done(path, [] if outcome.error else outcome.look, outcome.mark, outcome.last_ns)
         self.open_files -= 1
         if not self.open_files:
             self._finish()

@@ -84,6 +84,15 @@ def test_a_run_again_does_only_what_is_new(ingest, tmp_path):
     assert (tmp_path / "o.csv").read_text().splitlines()[::6] == ["time,T1 [degC]", "2016-09-01T00:05:00Z,16"]
 
 
+def test_rows_of_a_file_that_cannot_be_read_to_its_end_do_not_outlast_it(ingest, tmp_path):
+    out = ("--csv", tmp_path / "o.csv")
+    files = {**FILES, "b.dat": gzip.compress(GOOD.replace("2016", "2017").encode())[:-8] + b"some sum"}
+    assert ingest(files, *out, data=("sum.dat", "b.dat"))[0] == 1 and len(lines(tmp_path / "o.csv")) == 11
+    status, _, err = ingest({}, *out, data=("sum.dat", "b.dat"))  # and it is told again
+    assert status == 1 and "computed anew" in err and "b.dat: could not be read to its end" in err
+    assert ingest({}, *out)[0] == 0 and len(lines(tmp_path / "o.csv")) == 6
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_do_not_depend_on_the_number_of_workers(ingest, tmp_path, workers):
     names = [f"{n}.dat" for n in range(6)]

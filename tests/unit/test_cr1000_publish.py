@@ -322,8 +322,8 @@ def test_however_files_grow_the_result_is_that_of_one_run(growth):
             values = [10 * step + n for n in range(len(steps))]
             station.add(name, seconds, values=values)
             lines[name] += zip(seconds, values, strict=True)
-            station.run("a", "b", "c")
-            wanted = {f"00:{second:02}": value for each in lines.values() for second, value in each}
+            station.run("a", "c", "b")
+            wanted = {f"00:{second:02}": value for each in "acb" for second, value in lines[each]}
             assert list(station.rows().items()) == sorted(wanted.items())
 
 
@@ -332,8 +332,9 @@ def test_files_in_another_order_are_another_result(tmp_path: Path):
     station.add("a.dat", [10], head=True, values=[1])
     station.add("b.dat", [10], head=True, values=[2])
     assert station.run("a.dat", "b.dat")[0].anew == ""
+    assert station.run("a.dat", "b.dat")[0].up_to_date
     assert station.run("b.dat", "a.dat")[0].anew == "the files come in another order"
-    assert station.rows() == {"00:10": 1}
+    assert station.rows() == {"00:10": 1} and station.run("b.dat", "a.dat")[0].up_to_date
 
 
 def test_a_file_that_was_rolled_is_told(tmp_path: Path):
