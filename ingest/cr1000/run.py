@@ -91,7 +91,9 @@ class StationRun:
         self.close()
 
     def _failed(self, error: Exception) -> None:
-        said = f"{error.filename or ''}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+        said = str(error)
+        if isinstance(error, OSError):  # of a renaming, the name that it was to get
+            said = f"{error.filename2 or error.filename or ''}: {error.strerror or error}"
         self.errors.append(said.removeprefix(": "))
         self.close()
 

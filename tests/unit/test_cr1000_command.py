@@ -84,6 +84,13 @@ def test_a_run_again_does_only_what_is_new(ingest, tmp_path):
     assert (tmp_path / "o.csv").read_text().splitlines()[::6] == ["time,T1 [degC]", "2016-09-01T00:05:00Z,16"]
 
 
+def test_an_output_that_cannot_be_put_in_its_place_is_told_by_its_name(ingest, tmp_path):
+    (tmp_path / "o.csv").mkdir()
+    status, _, err = ingest(FILES, "--csv", tmp_path / "o.csv")
+    assert status == 1 and err.splitlines()[0] == "sum: nothing was published" and "  o.csv: Is a directory" in err
+    assert not list(tmp_path.glob(".*.part"))
+
+
 def test_rows_of_a_file_that_cannot_be_read_to_its_end_do_not_outlast_it(ingest, tmp_path):
     out = ("--csv", tmp_path / "o.csv")
     files = {**FILES, "b.dat": gzip.compress(GOOD.replace("2016", "2017").encode())[:-8] + b"some sum"}
