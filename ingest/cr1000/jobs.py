@@ -116,9 +116,13 @@ def blocks(job: Job, outcome: Outcome, tell: Callable[[int], None] = lambda _: N
 
 def calibrated(job: Job, outcome: Outcome, tell: Callable[[int], None] = lambda _: None) -> Iterator[Rows]:
     """Give the calibrated rows of a file; see `blocks`."""
+    shift_ns, wanted = job.reading.shift_ns, job.wanted
+    if wanted:
+        first, end = (None if bound is None else bound + shift_ns for bound in (wanted.from_ns, wanted.to_ns))
+        outcome.tally = Tally(first, end)
     overlay = Overlay(job.configuration, outcome.tally, job.reading.missing)
     for block in blocks(job, outcome, tell):
-        yield block.time_ns - job.reading.shift_ns, overlay.columns(block), NO_TEXTS
+        yield block.time_ns - shift_ns, overlay.columns(block), NO_TEXTS
 
 
 Result = tuple[Iterator[Rows], Outcome]

@@ -26,12 +26,22 @@ class Count(NamedTuple):
 
 @dataclass
 class Tally:
-    """Rows per parameter and reason; those of several processes add up."""
+    """Rows per parameter and reason; those of several processes add up.
 
+    Attributes:
+        first_ns, end_ns: rows from the first to before the other time count, ns since 1970; None is an open bound.
+    """
+
+    first_ns: int | None = None
+    end_ns: int | None = None
     counts: dict[tuple[str, str], Count] = field(default_factory=dict)
 
     def count(self, parameter: str, reason: str, times_ns: NDArray[np.int64]) -> None:
         """Add rows, told by their times; none is nothing."""
+        if self.first_ns is not None:
+            times_ns = times_ns[times_ns >= self.first_ns]
+        if self.end_ns is not None:
+            times_ns = times_ns[times_ns < self.end_ns]
         if len(times_ns):
             self._add((parameter, reason), Count(len(times_ns), int(times_ns.min()), int(times_ns.max())))
 

@@ -50,6 +50,10 @@ def test_from_to_and_a_stamp_at_the_start_of_the_interval(ingest):
         "2016-09-01T00:02:00Z,T1,5,degC,",
         "2016-09-01T00:02:00Z,P,20,hPa,",
     ]
+    options = "--from", "2016-09-01T00:01", "--to", "2016-09-01T00:03", "--interval", "1min", "--stamp", "start"
+    _, out, err = ingest({**FILES, "sum.dat": GOOD.replace(",10\n", ",NAN\n").replace(",20\n", ",NAN\n")}, *options)
+    assert [line[:19] for line in out[1:]] == ["2016-09-01T00:01:00", "2016-09-01T00:02:00"]
+    assert "sum: 2 rows, 3 values, 1 missing" in err  # what lies outside the span is not counted
     _, out, _ = ingest(FILES, "--interval", "1min", "--stamp", "start")
     assert out[1] == "2016-08-31T23:59:00Z,1,0"
     _, out, _ = ingest(FILES, "--utc-offset=-01:30")
