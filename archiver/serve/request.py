@@ -37,9 +37,12 @@ class Request(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer."""
-        url = urlsplit(self.path)
         try:
             self._check_host()
+            try:
+                url = urlsplit(self.path)
+            except ValueError as error:
+                raise Refused(400, f"{self.path!r} is no address: {error}") from error
             self._answer(url.path, parse_qsl(url.query))
         except Refused as refused:
             self._say_json({"error": str(refused)}, refused.status)
@@ -63,9 +66,11 @@ class Request(BaseHTTPRequestHandler):
             self._stream()
         elif path in ("/live/sparks", "/live/curve"):
             given = [value for _, value in words]
-            work = live.sparks if path == "/live/sparks" else live.curve
             try:
-                answer = watching.call(work, given[0] if path == "/live/sparks" and given else given)
+                if path == "/live/sparks":
+                    answer = watching.call(live.sparks, given[0] if given else "")
+                else:
+                    answer = watching.call(live.curve, given)
             except LookupError as error:
                 raise Refused(404, str(error.args[0])) from error
             self._say_json(answer)
