@@ -160,7 +160,7 @@ def _dashboards(site: Site, folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        print(f"{path} cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"{path} cannot be written: {error.strerror}; choose another folder with -o", file=sys.stderr)
         return 1
     print(f"{path}: {len(catalogues)} devices; in Grafana: Dashboards, New, Import")
     return 1 if missing else 0
