@@ -1,5 +1,6 @@
 """What all tests share: where the samples are, and that a skip is a failure in CI."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -20,6 +21,16 @@ def pytest_runtest_makereport(item, call):
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, and in CI everything must run: {report.longrepr[2]}"
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was():
+    """Put back what a program's `main`, called in a test, has set of the log."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = [handler for handler in root.handlers if handler in handlers]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 
 class Libca:
@@ -16,6 +17,7 @@ class Libca:
             stderr=subprocess.DEVNULL,
             text=True,
             env=environment,
+            cwd=Path(__file__).parents[1],  # wherever the test stands
         )
 
     def __enter__(self):

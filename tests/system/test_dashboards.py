@@ -39,6 +39,7 @@ def test_every_query_is_answered_with_the_example_labs_data(tmp_path: Path) -> N
         site = tmp_path / "site.toml"
         (tmp_path / "docs").symlink_to(ROOT / "docs")  # where the example has its met station's files
         text = (ROOT / "site.example.toml").read_text(encoding="utf-8")
+        (tmp_path / "docs").symlink_to(ROOT / "docs")  # the met station's files
         table = f'[archive.influx]\nurl = "{server.url}"\nversion = 1\nbucket = "lab"\nwrite_every = 0.2\n'
         site.write_text(text + table, encoding="utf-8")
         command = ("archiver", "dashboards", str(site), "-o", str(tmp_path / "grafana"))
@@ -49,7 +50,7 @@ def test_every_query_is_answered_with_the_example_labs_data(tmp_path: Path) -> N
             Process("iocs", "run", str(site), "--sim", environment=environment) as ioc,
             Process("archiver", "run", str(site), environment=environment) as archiver,
         ):
-            ioc.line("serving PMU, HV, GAS, SCOPE")
+            ioc.line("serving PMU, HV, GAS, SCOPE, MET")
             wanted = {
                 "LAB:PMU:ROW",
                 "LAB:HV:ROW",
