@@ -195,7 +195,7 @@ def _screens(options: argparse.Namespace) -> int:
     try:
         screens.write(files, options.output)
     except OSError as error:
-        print(f"{options.output}: the screens cannot be written there: {error.strerror}; choose another folder with -o", file=sys.stderr)
+        print(f"{options.output} cannot be written: {error.strerror}; choose another folder with -o", file=sys.stderr)
         return 1
     for catalogue in catalogues:
         if not catalogue.version:

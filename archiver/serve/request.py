@@ -29,6 +29,7 @@ class Request(BaseHTTPRequestHandler):
     """Answers one client, request after request."""
 
     protocol_version = "HTTP/1.1"
+    server_version, sys_version = "Countinghouse", ""
     timeout = LINE_WITHIN
 
     @property
@@ -53,7 +54,12 @@ class Request(BaseHTTPRequestHandler):
             self._say_json({"error": "a fault of this program; it is in its log"}, 500)
 
     def _check_host(self) -> None:
-        host = self.headers.get("Host", "")
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body, which nobody reads, is not to be taken for the next request
+        given = self.headers.get_all("Host", [])
+        if len(given) > 1:
+            raise Refused(400, f"there are {len(given)} Host headers")
+        host = given[0] if given else ""
         if not hosts.is_ours(host, self._house.names):
             cure = "ask by address, or add the name to hosts of [serve]"
             raise Refused(421, f"{host!r} is no name of this server: {cure}")

@@ -219,6 +219,14 @@ def test_without_the_library_web_sockets_say_what_to_install(monkeypatch: pytest
         WebSocket(unused, "/pvws/pv", {})
 
 
+def raw(port: int, request: str) -> bytes:
+    """Send a request as it stands, and give all that comes until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        client.sendall(request.encode())
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
 def answered(get) -> bool:
     with suppress(OSError):
         return get("/archive/")[0] == 200
@@ -247,6 +255,9 @@ def test_over_http(tmp_path: Path) -> None:
         assert get("/archive/1/samples/NONE?start=1&end=2")[0] == 404
         assert get("/nothing")[0] == get("/live/curve")[0] == get("/live/sparks")[0] == 404
         assert get("x://[/")[0] == 400
+        one = "GET /archive/ HTTP/1.1\r\nHost: localhost\r\n"
+        assert raw(port, f"{one}Host: evil.example.org\r\n\r\n").startswith(b"HTTP/1.1 400")
+        assert raw(port, f"{one}Content-Length: {len(one) + 2}\r\n\r\n{one}\r\n").count(b"HTTP/1.1") == 1
         with ExitStack() as idle:
             for _ in range(server.MOST_CONNECTIONS + 50):
                 idle.enter_context(socket.create_connection(("127.0.0.1", port)))
