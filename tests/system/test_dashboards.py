@@ -37,7 +37,6 @@ def test_every_query_is_answered_with_the_example_labs_data(tmp_path: Path) -> N
     environment = ca_environment(free_port())
     with running(tmp_path / "influx", "lab") as server:
         site = tmp_path / "site.toml"
-        (tmp_path / "docs").symlink_to(ROOT / "docs")  # where the example has its met station's files
         text = (ROOT / "site.example.toml").read_text(encoding="utf-8")
         (tmp_path / "docs").symlink_to(ROOT / "docs")  # the met station's files
         table = f'[archive.influx]\nurl = "{server.url}"\nversion = 1\nbucket = "lab"\nwrite_every = 0.2\n'
