@@ -78,7 +78,9 @@ def test_each_device_has_a_process_and_no_start_waits_for_another():
 
 def test_a_loggers_record_is_written_where_the_site_file_says():
     station = {"name": "MET", "type": "cr1000", "station": "ridge", "config": ROOT / "docs/examples/station/config"}
-    kept = StationSettings.model_validate(station | {"link": "http://10.0.0.4", "keep": "/srv/met/record.dat"})
+    kept = StationSettings.model_validate(
+        station | {"link": "http://10.0.0.4", "table": "T", "keep": "/srv/met/record.dat"}
+    )
     assert kept.written_folders == [Path("/srv/met")]
 
 
