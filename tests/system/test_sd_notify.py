@@ -71,7 +71,7 @@ def test_nobody_listens_and_nothing_fails(tmp_path, monkeypatch, caplog):
 
 
 def test_the_page_is_alive_while_both_its_threads_are(tmp_path, monkeypatch):
-    address = str(tmp_path / "notify")
+    address = f"@{random_prefix()}notify"
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     monkeypatch.setenv("WATCHDOG_USEC", "4")
     monkeypatch.setenv("EPICS_CA_SERVER_PORT", str(free_port()))
@@ -100,7 +100,7 @@ def test_three_processes_started_in_the_wrong_order_are_ready_alive_and_end(tmp_
     ends, started = {}, {}
 
     def start(name: str, *more: str) -> Process:
-        address = str(tmp_path / name)
+        address = f"@{random_prefix()}{name}"
         ends[name] = stack.enter_context(manager(address))
         variables = {**environment, "NOTIFY_SOCKET": address}
         started[name] = stack.enter_context(Process(*commands[name], str(site), *more, environment=variables))
