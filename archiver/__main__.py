@@ -1,4 +1,4 @@
-"""The archiver's command line: `python -m archiver run | get | serve | dashboards | notify`."""
+"""The archiver's command line: `python -m archiver run | get | serve | dashboards | doctor | notify`."""
 
 import argparse
 import asyncio
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from archiver import dashboards, get
+from archiver import dashboards, doctor, get
 from archiver.history import kept_catalogues
 from archiver.last_events import LastEvents
 from archiver.notify import Notifier, run_command
@@ -80,6 +80,8 @@ def parser() -> argparse.ArgumentParser:
     )
     boards.add_argument("site", type=Path, metavar="SITE", help="the site file")
     boards.add_argument("-o", dest="folder", type=Path, metavar="DIR", required=True, help="where to write it")
+    healing = commands.add_parser("doctor", help="find what keeps the archiver from recording; changes nothing")
+    healing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     notify = commands.add_parser(
         "notify", help="try the command of [notify]", description="Run the command of [notify] with a test message."
     )
@@ -107,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    if options.command == "doctor":
+        return 0 if doctor.examine(site, lambda line: print(line, flush=True)) else 1
     if options.command == "dashboards":
         return _dashboards(site, options.folder)
     try:

@@ -1,7 +1,8 @@
-"""`python -m iocs run | check | list | screens | schema`: serve a site's devices, check its file, list and draw PVs."""
+"""`python -m iocs run | check | doctor | list | screens | schema`: serve, check and draw a site's devices."""
 
 import argparse
 import asyncio
+import contextlib
 import csv
 import logging
 import os
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from iocs import config, log, old_pmu_config, screens, supervise
+from iocs import config, doctor, log, old_pmu_config, screens, supervise
 from iocs.ca import statistics
 from iocs.device import all_signals, idle_names
 from iocs.online import check_online
@@ -23,6 +24,7 @@ EXAMPLES = """examples:
   python -m iocs run site.toml --only HV             one device in a process of its own
   python -m iocs check site.toml                     every mistake in the site file at once
   python -m iocs check site.toml --online            and whether each box is as the file says; nothing is written
+  python -m iocs doctor site.toml                    what keeps it from running, each with its cure
   python -m iocs list site.toml --csv                all PVs with unit and description
   python -m iocs list site.toml --watch              a live table; --watch 'HV:CH0:*' for what you name, Ctrl-C ends it
   python -m iocs screens site.toml -o screens        screens for Phoebus; open screens/main.bob
@@ -56,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = subparsers.add_parser("check", help="check a site file; touches no hardware unless told to")
     check.add_argument("site", type=Path, metavar="SITE", help="the site file, or the old PMU2CSV_config.txt")
     check.add_argument("--online", action="store_true", help="also ask each box whether it is as the file says")
+    healing = subparsers.add_parser("doctor", help="find what keeps the devices from running; changes nothing")
+    healing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     listing = subparsers.add_parser("list", help="list the PVs that a site file makes")
     listing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     listing.add_argument("--csv", action="store_true", help="as CSV")
@@ -73,9 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subparsers.add_parser("schema", help="print the JSON schema of the site file, for editors")
     options = parser.parse_args(arguments)
     try:
-        code = {"run": _run, "check": _check, "list": _list, "screens": _screens, "schema": _schema}[options.command](
-            options
-        )
+        code = {
+            "run": _run,
+            "check": _check,
+            "doctor": _doctor,
+            "list": _list,
+            "screens": _screens,
+            "schema": _schema,
+        }[options.command](options)
         sys.stdout.flush()
         return code
     except (config.ConfigError, supervise.StartError, StateError) as error:
@@ -138,6 +147,14 @@ def _check(options: argparse.Namespace) -> int:
     if options.online and not check_online(site, lambda line: print(line, flush=True)):
         return 1
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    site = config.load(options.site, kinds=True)
+    with contextlib.suppress(StateError):  # a damaged state is one of the findings
+        _signals(site)
+    rules(site)
+    return 0 if doctor.examine(site, lambda line: print(line, flush=True)) else 1
 
 
 def _list(options: argparse.Namespace) -> int:
