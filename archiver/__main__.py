@@ -24,6 +24,7 @@ from archiver.sinks.folder import FolderTaken
 from archiver.status import ArchiverStatus
 from archiver.stores import CannotStart, build_outlets
 from iocs import log as logs
+from iocs import usage
 from iocs.archive_tables import ArchiveTable, ServeTable
 from iocs.config import AccessTable, ConfigError, Site, SiteTable, load
 from iocs.state import State, StateError, open_state
@@ -34,7 +35,11 @@ EXAMPLES = """examples:
   python -m archiver run site.example.toml                       what the example lab serves, into files
   python -m archiver run --pv LAB:PMU:FREQ --csv data            a PV of anybody's server, without a site file
   python -m archiver get LAB:HV:CH0:VMON --site site.toml --from 2h --every 1min
+  python -m archiver get LAB:HV:CH0:VMON --site site.toml --from 2h --mean
   python -m archiver serve site.toml                             the page: every device, in any browser
+  python -m archiver dashboards site.toml -o grafana             a Grafana dashboard, to be imported there
+  python -m archiver doctor site.toml                            what keeps it from recording, each with its cure
+  python -m archiver notify site.toml --test                     tries the command of [notify]
 """
 
 
@@ -56,7 +61,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"countinghouse {_version()}")
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
-        "run", help="record until stopped", description="Record a site, or PVs by name, into CSV files and InfluxDB."
+        "run",
+        **usage.told(
+            EXAMPLES, "run", "record until stopped", "Record a site, or PVs by name, into CSV files and InfluxDB."
+        ),
     )
     what = run.add_mutually_exclusive_group(required=True)
     what.add_argument("site", type=Path, nargs="?", metavar="SITE", help="the site file")
@@ -64,26 +72,39 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--csv", type=Path, metavar="DIR", help="with --pv: the folder of the CSV files")
     run.add_argument("--version", action="version", version=f"countinghouse {_version()}")
     logs.add_options(run)
-    get.add_parser(commands)
+    get.add_parser(commands, EXAMPLES)
     serve = commands.add_parser(
         "serve",
-        help="the page, and what was recorded, over HTTP",
-        description="Show every device and value in a browser, read only; answer the Phoebus Data Browser (json:), "
-        "clients of the Archiver Appliance (getData.json), and browser runtimes of .bob screens (pvws).",
+        **usage.told(
+            EXAMPLES,
+            "serve",
+            "the page, and what was recorded, over HTTP",
+            "Show every device and value in a browser, read only; answer the Phoebus Data Browser (json:), "
+            "clients of the Archiver Appliance (getData.json), and browser runtimes of .bob screens (pvws).",
+        ),
     )
     serve.add_argument("site", type=Path, metavar="SITE", help="the site file")
     logs.add_options(serve)
     boards = commands.add_parser(
         "dashboards",
-        help="a Grafana dashboard of the site",
-        description="Write a Grafana dashboard of what the devices told the archiver last; import it in Grafana.",
+        **usage.told(
+            EXAMPLES,
+            "dashboards",
+            "a Grafana dashboard of the site",
+            "Write a Grafana dashboard of what the devices told the archiver last; import it in Grafana.",
+        ),
     )
     boards.add_argument("site", type=Path, metavar="SITE", help="the site file")
     boards.add_argument("-o", dest="folder", type=Path, metavar="DIR", required=True, help="where to write it")
-    healing = commands.add_parser("doctor", help="find what keeps the archiver from recording; changes nothing")
+    healing = commands.add_parser(
+        "doctor", **usage.told(EXAMPLES, "doctor", "find what keeps the archiver from recording; changes nothing")
+    )
     healing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     notify = commands.add_parser(
-        "notify", help="try the command of [notify]", description="Run the command of [notify] with a test message."
+        "notify",
+        **usage.told(
+            EXAMPLES, "notify", "try the command of [notify]", "Run the command of [notify] with a test message."
+        ),
     )
     notify.add_argument("site", type=Path, metavar="SITE", help="the site file")
     notify.add_argument("--test", action="store_true", required=True, help="send a test message now")
@@ -146,7 +167,7 @@ def _dashboards(site: Site, folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        print(f"{path} cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"{path} cannot be written: {error.strerror}; choose another folder with -o", file=sys.stderr)
         return 1
     print(f"{path}: {len(catalogues)} devices; in Grafana: Dashboards, New, Import")
     return 1 if missing else 0

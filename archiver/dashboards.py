@@ -1,7 +1,8 @@
 """A Grafana dashboard of a site, from its devices' catalogues (pure): a row a device, InfluxQL, stable output.
 
 What is asked for is what the archiver writes (see `sinks.line_protocol`): columns of rows as means of the time that a
-pixel is wide, single PVs as they are, with the marks that part them.
+pixel is wide (angles and words of bits, of which no mean is true, as the last then), single PVs as they are, with the
+marks that part them.
 """
 
 import re
@@ -18,6 +19,7 @@ from iocs.signals import Catalogue, Kind, Signal
 
 Plot = tuple[str, list[Signal]]
 
+ANGLES = ("deg", "rad", "degree")  # units in which what follows the greatest value is the least
 MARKS = "marks"
 MOST_SERIES = 12  # of a plot
 PLOT, LINE = 8, 1  # heights: of a plot; of a line in a timeline
@@ -102,14 +104,14 @@ class _Device:
         words: dict[tuple[str, str, bool], list[Signal]] = defaultdict(list)
         for signal in numbers:
             words[signal.name.rpartition(":")[2], signal.unit, bool(signal.row)].append(signal)
-        plots: dict[tuple[str, bool], list[Signal]] = defaultdict(list)
+        plots: dict[tuple[str, str, bool], list[Signal]] = defaultdict(list)
         for signal in numbers:
             word = signal.name.rpartition(":")[2]
             title = word if len(words[word, signal.unit, bool(signal.row)]) > 1 else signal.group or "Signals"
-            plots[f"{title} ({signal.unit})" if signal.unit else title, bool(signal.row)].append(signal)
+            plots[title, signal.unit, bool(signal.row)].append(signal)
         return [
-            (title, signals[begin : begin + MOST_SERIES])
-            for (title, _), signals in plots.items()
+            (_titled(title, signals), signals[begin : begin + MOST_SERIES])
+            for (title, _, _), signals in plots.items()
             for begin in range(0, len(signals), MOST_SERIES)
         ]
 
@@ -121,8 +123,9 @@ class _Device:
         pv = self._catalogue.prefix + signal.name
         if signal in self._columns:
             row = self._catalogue.prefix + signal.row
+            of_many = "last" if signal.kind is Kind.INT or signal.unit in ANGLES else "mean"
             return (
-                f"SELECT mean({name(signal.name)}) AS {name(signal.name)} FROM {self._measurement} "
+                f"SELECT {of_many}({name(signal.name)}) AS {name(signal.name)} FROM {self._measurement} "
                 f'WHERE "pv" = {string(row)} AND $timeFilter GROUP BY time($__interval) fill(null)'
             )
         given = self._names.table(pv.removeprefix(self._prefix))
@@ -150,6 +153,13 @@ class _Device:
         else:
             within = f"{select} AND $timeFilter"
         return [within, f"{select} AND time < ${{__from}}ms ORDER BY time DESC LIMIT 1"]
+
+
+def _titled(title: str, signals: list[Signal]) -> str:
+    """Say what a plot shows, with its unit: one that stands alone under its own name."""
+    unit = signals[0].unit
+    words = signals[0].name if len(signals) == 1 else title
+    return words if unit in ("", "1") else f"{words} ({unit})"
 
 
 def _alarms(signal: Signal) -> bool:

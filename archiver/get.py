@@ -9,19 +9,17 @@ from pathlib import Path
 from archiver.history import History
 from archiver.series import Bins, Series, span_of
 from archiver.sinks.csv_text import time_text, value_text
+from iocs import usage
 from iocs.config import ConfigError
 from iocs.signals import Severity
 
 Line = tuple[str, ...]
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describe the command."""
-    get = commands.add_parser(
-        "get",
-        help="read back what was recorded",
-        description="Read back what was recorded: the last record before the time, then all within it.",
-    )
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", examples: str) -> None:
+    """Describe the command; its examples are among those of the program."""
+    about = "Read back what was recorded: the last record before the time, then all within it."
+    get = commands.add_parser("get", **usage.told(examples, "get", "read back what was recorded", about))
     get.add_argument("pv", nargs="+", metavar="PV", help="name of a PV, with or without the site's prefix")
     source = get.add_mutually_exclusive_group()
     source.add_argument("--site", type=Path, default=Path("site.toml"), help="the site file (site.toml)")

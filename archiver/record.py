@@ -24,9 +24,10 @@ from archiver.simulation import Simulation, names_above
 from archiver.spooling import Spooling
 from iocs import log as logs
 from iocs.archive_tables import Mode
+from iocs.ca import statistics
 from iocs.ca.client import Client, Mask, Watch
 from iocs.ca.metadata import Metadata
-from iocs.config import STATISTICS, Site
+from iocs.config import Site
 from iocs.signals import Catalogue, Reading
 from iocs.state import State, StateError
 
@@ -56,7 +57,8 @@ class Recorder:
         self.site = site
         self.outlets = outlets
         self.devices = [DeviceRecorder(device.name, self) for device in site.devices]
-        servers = [STATISTICS, *(f"{STATISTICS}:{device.name}" for device in site.devices)] if site.devices else []
+        names = [device.name for device in site.devices]
+        servers = statistics.likely(site.prefix, names) if names else []
         self.devices += [DeviceRecorder(name, self, expected=False) for name in servers]
         self.pvs: dict[str, PvRecorder] = {}
         self.foreign: list[ForeignPv] = []

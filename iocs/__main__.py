@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from iocs import config, doctor, log, old_pmu_config, screens, supervise
+from iocs import config, doctor, log, old_pmu_config, screens, supervise, usage
 from iocs.ca import statistics
 from iocs.device import all_signals, idle_names
 from iocs.online import check_online
@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   python -m iocs list site.toml --csv                all PVs with unit and description
   python -m iocs list site.toml --watch              a live table; --watch 'HV:CH0:*' for what you name, Ctrl-C ends it
   python -m iocs screens site.toml -o screens        screens for Phoebus; open screens/main.bob
+  python -m iocs schema > site.schema.json           for an editor that completes and checks the site file
 """
 
 
@@ -41,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"countinghouse {version('countinghouse')}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = subparsers.add_parser("run", help="serve the site's devices until SIGINT or SIGTERM")
+    run = subparsers.add_parser(
+        "run", **usage.told(EXAMPLES, "run", "serve the site's devices until SIGINT or SIGTERM")
+    )
     run.add_argument("site", type=Path, metavar="SITE", help="the site file")
     run.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run these devices alone")
     run.add_argument(
@@ -55,12 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="TCP port to serve on and no other, for whoever believes this server alone",
     )
     log.add_options(run)
-    check = subparsers.add_parser("check", help="check a site file; touches no hardware unless told to")
+    check = subparsers.add_parser(
+        "check", **usage.told(EXAMPLES, "check", "check a site file; touches no hardware unless told to")
+    )
     check.add_argument("site", type=Path, metavar="SITE", help="the site file, or the old PMU2CSV_config.txt")
     check.add_argument("--online", action="store_true", help="also ask each box whether it is as the file says")
-    healing = subparsers.add_parser("doctor", help="find what keeps the devices from running; changes nothing")
+    healing = subparsers.add_parser(
+        "doctor", **usage.told(EXAMPLES, "doctor", "find what keeps the devices from running; changes nothing")
+    )
     healing.add_argument("site", type=Path, metavar="SITE", help="the site file")
-    listing = subparsers.add_parser("list", help="list the PVs that a site file makes")
+    listing = subparsers.add_parser("list", **usage.told(EXAMPLES, "list", "list the PVs that a site file makes"))
     listing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     listing.add_argument("--csv", action="store_true", help="as CSV")
     listing.add_argument("--sim", action="store_true", help="with what the simulated boxes told last")
@@ -70,11 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="NAME",
         help="a live table of what each device is about, or of these names (HV:CH0:*), and of all that is in alarm",
     )
-    drawing = subparsers.add_parser("screens", help="write screens for Phoebus: all devices, each device, its channels")
+    drawing = subparsers.add_parser(
+        "screens",
+        **usage.told(EXAMPLES, "screens", "write screens for Phoebus: all devices, each device, its channels"),
+    )
     drawing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     drawing.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write *.bob into")
     drawing.add_argument("--sim", action="store_true", help="with what the simulated boxes told last")
-    subparsers.add_parser("schema", help="print the JSON schema of the site file, for editors")
+    subparsers.add_parser(
+        "schema", **usage.told(EXAMPLES, "schema", "print the JSON schema of the site file, for editors")
+    )
     options = parser.parse_args(arguments)
     try:
         code = {
@@ -202,7 +214,7 @@ def _screens(options: argparse.Namespace) -> int:
     try:
         screens.write(files, options.output)
     except OSError as error:
-        print(f"the screens cannot be written: {error}; choose another folder with -o", file=sys.stderr)
+        print(f"{options.output} cannot be written: {error.strerror}; choose another folder with -o", file=sys.stderr)
         return 1
     for catalogue in catalogues:
         if not catalogue.version:

@@ -29,6 +29,8 @@ from iocs.simulation import simulator
 
 log = logging.getLogger(__name__)
 
+SAY_EVERY = 60.0  # s between two lines about the same trouble with events
+
 
 class Oscilloscope(Device):
     """One scope."""
@@ -45,7 +47,7 @@ class Oscilloscope(Device):
         self._stops = 0  # looks at which an armed scope was stopped
         self._disk: asyncio.Task[None] | None = None  # writes an event, or ends a run
         self._pending: dict[str, memoryview] | None = None  # an event that the disk refused
-        self._complaint = ""  # the last reason why an event was left out
+        self._complaint = "", -SAY_EVERY  # the last reason why an event was left out, and when it was logged
         self._stale = True  # all is to be posted, also what has not changed
         self._full: set[str] = set()
         self._inputs = tuple(f"C{n}" for n in range(1, settings.channels + 1))
@@ -284,6 +286,15 @@ class Oscilloscope(Device):
         measured = await scope.parameters(list(MEASURED), channels)
         await self._post_event(taken_ns, event, measured)
 
+    def _complain(self, reason: str) -> None:
+        """Log why an event was left out; the same reason seldom, as a scope that runs on has it often. LOST counts."""
+        now, (last, then) = time.monotonic(), self._complaint
+        if reason == last and now - then < SAY_EVERY:
+            log.debug("event left out: %s", reason)
+            return
+        self._complaint = reason, now
+        log.warning("event left out: %s", reason)
+
     async def _read(self, scope: Scope, channels: Sequence[str]) -> dict[str, memoryview] | None:
         """Read the channels of an event; None = they are not whole, or not of one trigger, which is counted."""
         try:
@@ -294,8 +305,7 @@ class Oscilloscope(Device):
             self._armed = False
             self._runs.leave_out(str(error))
             self._tell_counts()
-            log.log(logging.DEBUG if str(error) == self._complaint else logging.WARNING, "event left out: %s", error)
-            self._complaint = str(error)
+            self._complain(str(error))
             if not scope.link.is_open:
                 raise
             return None
@@ -341,7 +351,6 @@ class Oscilloscope(Device):
                 if name in MEASURED:
                     values[f"{channel}:{name}"] = Bad("the scope finds no value") if value is None else value
         self._count += 1
-        self._complaint = ""
         values |= {"EVENT": self._count, "ACQ:COUNT": self._count}
         self.post(taken_ns, values)
 

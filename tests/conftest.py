@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+settings.register_profile("here", deadline=None)  # how long an example takes tells of the machine, not of the code
 settings.register_profile("ci", derandomize=True)  # the same examples each time: a failure is a failure of the change
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 SAMPLES = Path(os.environ.get("SAMPLES_DIR", Path(__file__).resolve().parents[2] / "shared" / "samples"))
 

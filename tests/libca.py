@@ -83,7 +83,7 @@ def serve() -> None:
             raise TimeoutError(f"{name} does not answer")
         text = pv.get(as_string=True, timeout=5) if pv.type == "time_char" or pv.count > 1 else None
         control = pv.get_ctrlvars(timeout=5) or {}
-        answer = {**data, **control, "value": data["value"], "type": pv.type, "text": text, "count": pv.count}
+        answer = {**control, **data, "type": pv.type, "text": text, "count": pv.count}  # value and alarm of one reading
         answer["write"] = pv.write_access
         return {key: plain(value) for key, value in answer.items()}
 

@@ -7,6 +7,7 @@ from archiver.series import MARKS, SECOND, Bins, Series
 from iocs.signals import Signal, Status
 
 OPERATORS = ("mean", "min", "max", "count")
+_MOST_SECONDS = 10**9  # more than there is time to bin; ns of it still fit 64 bits
 _BINNED = re.compile(r"(\w+?)_(\d+)\((.+)\)")
 
 
@@ -22,9 +23,11 @@ def asked(pv: str) -> tuple[str, str, int]:
             there = ", ".join(OPERATORS)
             raise ValueError(f"{pv!r}: write NAME, or an operator as in mean_60(NAME); there are {there}")
         return pv, "", 0
-    if found[1] not in OPERATORS or not int(found[2]):
+    if found[1] not in OPERATORS or not 0 < int(found[2]) <= _MOST_SECONDS:
         there = ", ".join(OPERATORS)
-        raise ValueError(f"there is no operator {found[1]}_{found[2]}; there are {there}, each with seconds")
+        raise ValueError(
+            f"there is no operator {found[1]}_{found[2]}; there are {there}, each with 1 to {_MOST_SECONDS} seconds"
+        )
     return found[3], found[1], int(found[2])
 
 

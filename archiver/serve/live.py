@@ -12,8 +12,9 @@ from archiver.history import kept_catalogues
 from archiver.serve.board import BIN, BINS, Board, shown, thinned, watched
 from archiver.serve.mailbox import Mailbox
 from archiver.serve.watching import Watching
+from iocs.ca import statistics
 from iocs.ca.client import Watch
-from iocs.config import ARCHIVER, STATISTICS, Site
+from iocs.config import ARCHIVER, Site
 from iocs.signals import Catalogue, Reading, Signal
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Live:
         self.board = Board()
         self._site, self._watching = site, watching
         names = [device.name for device in site.devices]
-        self._names = [*names, STATISTICS, *(f"{STATISTICS}:{name}" for name in names), ARCHIVER]
+        self._names = [*names, *statistics.likely(site.prefix, names), ARCHIVER]
         self._viewers: list[Mailbox] = []
         self._watches: dict[str, dict[str, Watch]] = {}
         self._arrays: dict[str, tuple[Watch, float]] = {}
@@ -112,8 +113,10 @@ class Live:
         """Give arrays of the site as they are now, x before y; they are watched as long as somebody asks.
 
         Raises:
-            LookupError: a name is no array of the site.
+            LookupError: a name is no array of the site, or there is none.
         """
+        if not names:
+            raise LookupError("of which array? write /live/curve?y=NAME, or x=NAME&y=NAME")
         arrays = {pv for each in self.board.devices.values() for pv, signal in shown(each).items() if signal.count > 1}
         for name in names:
             if name not in arrays:

@@ -35,7 +35,7 @@ def parse(text: str | bytes) -> Request:
     """
     try:
         message = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from None
     if not isinstance(message, dict):
         raise ValueError("a message is an object with 'type'")

@@ -29,6 +29,7 @@ class Request(BaseHTTPRequestHandler):
     """Answers one client, request after request."""
 
     protocol_version = "HTTP/1.1"
+    server_version, sys_version = "Countinghouse", ""
     timeout = LINE_WITHIN
 
     @property
@@ -37,9 +38,12 @@ class Request(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer."""
-        url = urlsplit(self.path)
         try:
             self._check_host()
+            try:
+                url = urlsplit(self.path)
+            except ValueError as error:
+                raise Refused(400, f"{self.path!r} is no address: {error}") from error
             self._answer(url.path, parse_qsl(url.query))
         except Refused as refused:
             self._say_json({"error": str(refused)}, refused.status)
@@ -50,7 +54,12 @@ class Request(BaseHTTPRequestHandler):
             self._say_json({"error": "a fault of this program; it is in its log"}, 500)
 
     def _check_host(self) -> None:
-        host = self.headers.get("Host", "")
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body, which nobody reads, is not to be taken for the next request
+        given = self.headers.get_all("Host", [])
+        if len(given) > 1:
+            raise Refused(400, f"there are {len(given)} Host headers")
+        host = given[0] if given else ""
         if not hosts.is_ours(host, self._house.names):
             cure = "ask by address, or add the name to hosts of [serve]"
             raise Refused(421, f"{host!r} is no name of this server: {cure}")
@@ -63,9 +72,11 @@ class Request(BaseHTTPRequestHandler):
             self._stream()
         elif path in ("/live/sparks", "/live/curve"):
             given = [value for _, value in words]
-            work = live.sparks if path == "/live/sparks" else live.curve
             try:
-                answer = watching.call(work, given[0] if path == "/live/sparks" and given else given)
+                if path == "/live/sparks":
+                    answer = watching.call(live.sparks, given[0] if given else "")
+                else:
+                    answer = watching.call(live.curve, given)
             except LookupError as error:
                 raise Refused(404, str(error.args[0])) from error
             self._say_json(answer)

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from http.server import ThreadingHTTPServer
+from typing import Any
 
 from archiver.history import History
 from archiver.serve.answers import Answers
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 4  # requests that read the archive at a time; others wait
 MOST_VIEWERS = 100  # clients that are told as things happen
+MOST_CONNECTIONS = 400  # of all clients; more are closed at once, before files and threads run out
 
 
 def run(site: Site) -> int:
@@ -75,6 +77,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # the library's 5 make a client that comes with many others wait for a second
 
     def __init__(self, address: tuple[str, int], site: Site) -> None:
         super().__init__(address, Request)
@@ -83,6 +86,7 @@ class Server(ThreadingHTTPServer):
         self.names = {"localhost", own, f"{own}.local", *(name.lower() for name in site.serve.hosts)}
         self.reading = threading.Semaphore(AT_ONCE)
         self.viewers = threading.Semaphore(MOST_VIEWERS)
+        self._places = threading.Semaphore(MOST_CONNECTIONS)
         self.watching = Watching()
         self.follow = Follow(self.watching)
         self.live = Live(site, self.watching)
@@ -90,6 +94,21 @@ class Server(ThreadingHTTPServer):
     def answers(self) -> Answers:
         """Give the answers of now: catalogues may have changed since the last request."""
         return Answers(History.of_site(self.site), self.site.name, self.site.serve)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, if there is a place left."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            log.debug("%s is one connection too many", client_address)
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and give the place back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Log what went wrong; a client that goes away is nothing."""

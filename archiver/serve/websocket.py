@@ -4,10 +4,14 @@ The frames are the affair of the library `websockets` (BSD, no dependencies, its
 library has none, and masks, fragments and closing are no place for a first attempt.
 """
 
+import logging
 import socket
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+log = logging.getLogger(__name__)
+log.setLevel(logging.WARNING)  # the library tells of each that comes and goes
 
 MOST_BYTES = 1 << 20  # of a message from the client
 
@@ -41,7 +45,7 @@ class WebSocket:
             raise Absent("web sockets need one package more: pip install 'countinghouse[web]'") from None
         self._connection = connection
         self._lock = threading.Lock()
-        self._protocol: Any = ServerProtocol(max_size=MOST_BYTES)
+        self._protocol: Any = ServerProtocol(max_size=MOST_BYTES, logger=log)
         lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         self._protocol.receive_data("\r\n".join(lines).encode("latin-1"))
         requests = self._protocol.events_received()

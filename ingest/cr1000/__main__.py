@@ -206,7 +206,8 @@ def _asked_of(options: argparse.Namespace, runs: Sequence[StationRun]) -> bool:
         outcomes = [Outcome() for _ in each.paths]
         if options.explain:
             overlay = Overlay(each.configuration, Tally(), each.reading.missing)
-            lines = explain(overlay, _blocks(each, outcomes), *options.explain)
+            name, time_ns = options.explain
+            lines = explain(overlay, _blocks(each, outcomes), name, time_ns + each.reading.shift_ns)
         else:
             lines = _checked(each, outcomes)
         for line in lines:

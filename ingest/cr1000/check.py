@@ -17,6 +17,7 @@ from ingest.cr1000.sensors import SensorLine, SensorType
 from ingest.cr1000.tally import Tally
 
 OHM = 7.612  # Rs/R0 at which the equation of IEC 60751 ends; a Pt100 in ohm is far above
+LOGGERS = 10  # whose serial numbers are told
 SAMPLE = 100_000  # values of a resistance sensor that are looked at
 
 
@@ -127,7 +128,8 @@ class Against:
             if self.rows and not self._present[name]:
                 yield f"{name}: not one value in {self.rows} rows"
         if len(self._loggers) > 1:
-            yield f"LOGGER changes: {', '.join(self._loggers)}; are these files of one station?"
+            more = f" and {len(self._loggers) - LOGGERS} more" if len(self._loggers) > LOGGERS else ""
+            yield f"LOGGER changes: {', '.join([*self._loggers][:LOGGERS])}{more}; are these files of one station?"
         for (name, reason), count in self.tally.counts.items():
             yield f"{name}: {reason}: {count.rows} rows from {time(count.first_ns)} to {time(count.last_ns)}"
 

@@ -22,7 +22,7 @@ class CsvOutput:
         after: keep what the file has, whose last row has this stamp; None = begin anew.
 
     Attributes:
-        last_ns: the newest stamp of rows that are in order.
+        last_ns: the newest stamp.
         replaced: rows in whose place another came.
     """
 
@@ -63,6 +63,7 @@ class CsvOutput:
             if self._late is None:
                 self._late = Spool(self.path.parent if self.path else None)
             self._late.add(chunk)
+            self.last_ns = max(self.last_ns, int(chunk.time_ns[-1]))
             return
         self._fresh.write(csv_text.lines(chunk, self._long) if text is None else text)
         self.last_ns = int(chunk.time_ns[-1])

@@ -162,7 +162,7 @@ def _calculation(overlay: Overlay, parameter: Parameter, row: Row, step: Step) -
     if step.equation:
         place, numbers = step.equation
         value = callendar_van_dusen(value, numbers)
-        named = " ".join(f"{letter}={number:g}" for letter, number in zip("adeghij", numbers, strict=True))
+        named = " ".join(f"{letter}={number!r}" for letter, number in zip("adeghij", numbers, strict=True))
         yield f"  step    Callendar-Van Dusen ({place}) {named}: {_number(value)} degC"
     if step.polynomial:
         place, coefficients = step.polynomial

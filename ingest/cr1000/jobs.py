@@ -71,7 +71,7 @@ class Outcome:
         counts: rows dropped and things noted, per reason.
         notes: what people want to read.
         tally: what is missing, per parameter and reason.
-        look, mark: for the state, see `publish`.
+        look, mark, last_ns: for the state, see `publish`.
         error: why the rest of the file could not be read; empty if it could.
     """
 
@@ -81,6 +81,7 @@ class Outcome:
     tally: Tally = field(default_factory=Tally)
     look: list[int] = field(default_factory=list)
     mark: dict[str, Any] | None = None
+    last_ns: int | None = None
     error: str = ""
 
 
@@ -110,14 +111,18 @@ def blocks(job: Job, outcome: Outcome, tell: Callable[[int], None] = lambda _: N
         outcome.error = str(error)
     except OSError as error:
         outcome.error = f"{job.path}: {error.strerror or error}"
-    outcome.counts, outcome.notes = reader.counts, reader.notes
+    outcome.counts, outcome.notes, outcome.last_ns = reader.counts, reader.notes, reader.order.last_ns
 
 
 def calibrated(job: Job, outcome: Outcome, tell: Callable[[int], None] = lambda _: None) -> Iterator[Rows]:
     """Give the calibrated rows of a file; see `blocks`."""
+    shift_ns, wanted = job.reading.shift_ns, job.wanted
+    if wanted:
+        first, end = (None if bound is None else bound + shift_ns for bound in (wanted.from_ns, wanted.to_ns))
+        outcome.tally = Tally(first, end)
     overlay = Overlay(job.configuration, outcome.tally, job.reading.missing)
     for block in blocks(job, outcome, tell):
-        yield block.time_ns - job.reading.shift_ns, overlay.columns(block), NO_TEXTS
+        yield block.time_ns - shift_ns, overlay.columns(block), NO_TEXTS
 
 
 Result = tuple[Iterator[Rows], Outcome]

@@ -153,7 +153,10 @@ class Overlay:
                 for sensor, those in self._sensors(line, block, rows):
                     if sensor.note:
                         self._count(parameter, block, sensor.note, those)
-                    yield from self._calibrated(parameter, line, sensor, block, those)
+                    if sensor.broken:
+                        yield Step(those, line, sensor)
+                    else:
+                        yield from self._calibrated(parameter, line, sensor, block, those)
 
     def _sensors(self, line: Declaration, block: RawBlock, rows: Rows) -> Iterator[tuple[Sensor, Rows]]:
         """Give the sensors of some rows."""

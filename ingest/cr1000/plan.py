@@ -1,5 +1,6 @@
 """What a run has to do: nothing, what is new, or all."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +8,13 @@ from typing import Any
 
 from ingest.cr1000 import csv_text, influx_text
 from ingest.cr1000.columns import NO_TEXTS, Chunk, Texts
+from ingest.cr1000.layers import EVER
 from ingest.cr1000.resume import resume
 from ingest.cr1000.tables import Reader
 from iocs.archive_tables import InfluxTable
+
+_ROLLED = r"\.(?:backup|bak)\d*"
+"""What LoggerNet and its Data Filer put behind the name of a file whose header has changed."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,8 @@ class Start:
     unchanged: bool = False
 
 
-def starts(saved: Mapping[str, Any], wanted: Wanted, paths: Sequence[Path]) -> dict[Path, Start] | None:
-    """Find out where to go on with each file; None where all must be done anew.
+def starts(saved: Mapping[str, Any], wanted: Wanted, paths: Sequence[Path]) -> dict[Path, Start] | str:
+    """Find out where to go on with each file, or why all must be done anew.
 
     Args:
         saved: what the run before has left.
@@ -91,25 +96,45 @@ def starts(saved: Mapping[str, Any], wanted: Wanted, paths: Sequence[Path]) -> d
     Raises:
         OSError: a file cannot be read.
     """
-    if not saved.get("complete") or saved["key"] != wanted.key or wanted.stdout:
-        return None
-    files = saved["files"]
-    if set(files) - set(map(name_of, paths)) or (wanted.csv and look_if_there(wanted.csv) != saved["csv"]):
-        return None
-    found = {}
-    for path in paths:
+    if not saved.get("complete") or wanted.stdout:
+        return ""
+    if saved["key"] != wanted.key:
+        return "the configuration means something else, or something else is wanted"
+    files, names = saved["files"], dict.fromkeys(map(name_of, paths))
+    if gone := [name for name in files if name not in names]:
+        return f"{', '.join(gone)}: not among the files any more"
+    if [name for name in names if name in files] != saved.get("order"):
+        return "the files come in another order"
+    if wanted.csv and look_if_there(wanted.csv) != saved["csv"]:
+        return f"{wanted.csv}: not as it was left"
+    found: dict[Path, Start] = {}
+    behind = EVER  # the newest stamp of the files that count more
+    for path in reversed(paths):
         known = files.get(name_of(path))
         if known is None:
             found[path] = Start()
+        elif not known["look"]:
+            return f"{path}: could not be read to its end"
         elif look(path) == known["look"]:
             found[path] = Start(unchanged=True)
         elif known["mark"] is None or (offset := resume(Reader(""), path, known["mark"])) is None:
-            return None
+            return f"{path}: more than rows were added{_rolled(path)}"
         else:
             found[path] = Start(offset, known["mark"])
+        last = EVER if known is None or known["last_ns"] is None else known["last_ns"]
+        if not found[path].unchanged and behind != EVER and last <= behind:
+            return f"{path}: may have rows of times that a later file has too, which count"
+        behind = max(behind, last)
     if wanted.average_ns and not all(start.unchanged for start in found.values()):
-        return None  # a mean needs all rows of its span
+        return "a mean needs all rows of its span"
     return found
+
+
+def _rolled(path: Path) -> str:
+    """Tell of files that may be what a path was before another one got its name."""
+    rolled = re.compile(re.escape(path.name) + _ROLLED, re.IGNORECASE)
+    names = [each.name for each in sorted(path.parent.iterdir()) if rolled.fullmatch(each.name)]
+    return f"; what it was is lost to the outputs unless {', '.join(names)} is named before it" if names else ""
 
 
 def look(path: Path) -> list[int]:
@@ -123,10 +148,10 @@ def look(path: Path) -> list[int]:
 
 
 def look_if_there(path: Path) -> list[int] | None:
-    """The same, None where there is no such file."""
+    """The same, None where it cannot be looked at."""
     try:
         return look(path)
-    except FileNotFoundError:
+    except OSError:
         return None
 
 

@@ -28,7 +28,7 @@ def _number(part: str, text: str) -> float:
 def remark(numbers: Sequence[float], text: str) -> str:
     """Say what about a calibration is allowed, and is often a mistake; empty if nothing is."""
     if len(numbers) == 1:
-        return f"a single coefficient is a constant: the result is always {numbers[0]:g}"
+        return f"a single coefficient is a constant: the result is always {str(numbers[0]).removesuffix('.0')}"
     if "," in text and (":" in text or ";" in text):
         return f"{text!r} is {len(numbers)} numbers: a comma parts two of them, decimals are written with a point"
     return ""

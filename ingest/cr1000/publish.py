@@ -1,8 +1,9 @@
 """What a run publishes: calibrated rows to CSV and InfluxDB, and the state that makes the next run cheap.
 
 A run that finds all as it was does nothing. Where files have only grown, or new ones have come, only what is new is
-read. Whenever something else is different (the configuration, what is asked for, a file that is shorter or gone, an
-output that somebody changed) all is computed from the files anew, and points that are there no longer are removed.
+read. Whenever something else is different (the configuration, what is asked for, a file that is shorter or gone, new
+rows that a later file may overrule, an output that somebody changed) all is computed from the files anew, and points
+that are there no longer are removed.
 
 Rows come in the order of the files, in each as they lie there; of rows with one stamp the last one counts.
 """
@@ -37,6 +38,7 @@ class Published:
         points: written to InfluxDB.
         refused: points that it refuses.
         up_to_date: all was as it was; nothing was done.
+        anew: why nothing of the run before could be kept; empty where it was, or where there was none.
     """
 
     rows: int = 0
@@ -45,6 +47,7 @@ class Published:
     points: int = 0
     refused: int = 0
     up_to_date: bool = False
+    anew: str = ""
 
 
 class Publication:
@@ -68,6 +71,7 @@ class Publication:
 
     def __init__(self, wanted: Wanted, paths: Sequence[Path], state: Path | None = None) -> None:
         self._wanted = wanted
+        self._names = dict.fromkeys(map(name_of, paths))
         self._state = None if state is None else open_state(state.parent, state.name.removesuffix(".json"))
         self._csv: CsvOutput | None = None
         self._influx: InfluxOutput | None = None
@@ -85,8 +89,9 @@ class Publication:
     def _begin(self, paths: Sequence[Path]) -> None:
         saved = self._state.load() if self._state else {}
         known = starts(saved, self._wanted, paths)
-        self.anew = known is None
-        self.starts = {path: Start() for path in paths} if known is None else known
+        self.anew = isinstance(known, str)
+        self.starts = {path: Start() for path in paths} if isinstance(known, str) else known
+        self._result.anew = known if isinstance(known, str) else ""
         self._result.up_to_date = not self.anew and all(start.unchanged for start in self.starts.values())
         if self._result.up_to_date:
             return
@@ -148,15 +153,16 @@ class Publication:
             self._first = first if self._first is None else min(self._first, first)
             self._last = last if self._last is None else max(self._last, last)
 
-    def done(self, path: Path, look: Sequence[int], saved: Mapping[str, Any] | None) -> None:
+    def done(self, path: Path, look: Sequence[int], saved: Mapping[str, Any] | None, last_ns: int | None) -> None:
         """Take note that a file was read.
 
         Args:
             path: the file.
-            look: what `look` said of it before it was read.
+            look: what `look` said of it before it was read; empty where it could not be read to its end.
             saved: what `resume.mark` gives of its reader.
+            last_ns: its newest stamp; None where it has no row.
         """
-        self._done[name_of(path)] = {"look": list(look), "mark": saved}
+        self._done[name_of(path)] = {"look": list(look), "mark": saved, "last_ns": last_ns}
 
     def finish(self) -> Published:
         """Put everything in its place.
@@ -189,6 +195,7 @@ class Publication:
                     "complete": True,
                     "key": self._wanted.key,
                     "files": self._done,
+                    "order": [name for name in self._names if name in self._done],
                     "csv": look_if_there(self._wanted.csv) if self._wanted.csv else None,
                     "csv_last_ns": last,
                     "first_ns": self._first,

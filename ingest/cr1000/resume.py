@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.cr1000.header import Header
+from ingest.cr1000.packed import is_packed
 from ingest.cr1000.rows import Layout
 from ingest.cr1000.tables import Reader
 
@@ -21,7 +22,7 @@ def mark(reader: Reader, path: Path) -> dict[str, Any] | None:
     Raises:
         OSError: the file cannot be read.
     """
-    if reader.binary or not reader.between_rows or _packed(path):
+    if reader.binary or not reader.between_rows or is_packed(path):
         return None
     order, layout = reader.order, reader.layout or Layout()
     return {
@@ -63,11 +64,6 @@ def resume(reader: Reader, path: Path, saved: dict[str, Any]) -> int | None:
     order.last_line = saved["last_line"].encode("latin-1")
     reader.begun()
     return taken
-
-
-def _packed(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
 
 
 def _proof(path: Path, taken: int) -> str:

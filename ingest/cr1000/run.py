@@ -75,8 +75,8 @@ class StationRun:
             self._failed(error)
         if outcome.error:
             self.errors.append(outcome.error)
-        elif self.publication is not None:
-            self.publication.done(path, outcome.look, outcome.mark)
+        if self.publication is not None and (outcome.rows or not outcome.error):
+            self.publication.done(path, [] if outcome.error else outcome.look, outcome.mark, outcome.last_ns)
         self.open_files -= 1
         if not self.open_files:
             self._finish()
@@ -91,7 +91,9 @@ class StationRun:
         self.close()
 
     def _failed(self, error: Exception) -> None:
-        said = f"{error.filename or ''}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+        said = str(error)
+        if isinstance(error, OSError):  # of a renaming, the name that it was to get
+            said = f"{error.filename2 or error.filename or ''}: {error.strerror or error}"
         self.errors.append(said.removeprefix(": "))
         self.close()
 
@@ -115,6 +117,8 @@ class StationRun:
             parts += [f"{done.points} points to InfluxDB"] if done.points else []
             parts += [f"{done.refused} points refused by InfluxDB"] if done.refused else []
             yield f"{name}: {', '.join(parts)}"
+            if done.anew:
+                yield f"  all was computed anew: {done.anew}"
         for path, outcome in self.outcomes.items():
             told = [f"{outcome.rows} rows", *(f"{reason}: {count}" for reason, count in outcome.counts.items())]
             yield f"  {path}: {', '.join(told)}"

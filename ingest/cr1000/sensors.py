@@ -11,6 +11,7 @@ from ingest.cr1000.declarations import RTD, WINDS, bounds, unsafe
 from ingest.cr1000.layers import Layer, Pieces
 from ingest.cr1000.polynomials import callendar_van_dusen, coefficients, remark
 from ingest.cr1000.records import Findings, Place, Record, records
+from ingest.cr1000.tally import SERIAL
 
 DEFAULT = "default"
 _NUMBER_WITH_POINT = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?")
@@ -128,7 +129,7 @@ class SensorType:
         if _absent(text):
             return self._made("", [DEFAULT], "no serial number")
         if unsafe(text):
-            return self._made("", [DEFAULT], f"serial {text[:40]!r} cannot be the name of a file")
+            return self._made("", [DEFAULT], f"{SERIAL}{text[:40]!r} cannot be the name of a file")
         whole = _whole(text)
         for name in (text, whole):
             if name in self.lines and name != DEFAULT:
@@ -136,7 +137,7 @@ class SensorType:
         alike = [name for name in self.lines if name.lower() == text.lower() and name.lower() != DEFAULT]
         if len(alike) == 1:
             return self._made(alike[0], [DEFAULT, alike[0]])
-        return self._made(whole, [DEFAULT], f"serial {whole[:40]!r} has no file")
+        return self._made(whole, [DEFAULT], f"{SERIAL}{whole[:40]!r} has no file")
 
     def _made(self, serial: str, names: Sequence[str], note: str = "") -> Sensor:
         names = [name for name in names if name in self.lines]

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.cr1000.options import add_alive
+from ingest.cr1000.plan import look_if_there
 from ingest.cr1000.station import Station
 from ingest.cr1000.station_settings import StationSettings
 from ingest.cr1000.times import SECOND
@@ -26,7 +26,7 @@ __all__ = ["StartError", "keep_alive"]
 
 log = logging.getLogger(__name__)
 
-PERIOD = 2.0  # s from look to look
+PERIOD, LONGEST_PERIOD = 2.0, 60.0  # s from look to look, the longest where one fails after the other
 
 
 def keep_alive(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -41,7 +41,7 @@ def keep_alive(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         StartError: something stands in the way.
     """
     again = options.follow and (options.csv or options.influx)
-    with _repeated(arguments, options.data) if again else nullcontext():
+    with _repeated(arguments, options.data, options.config) if again else nullcontext():
         if options.serve:
             serve(
                 options.serve,
@@ -101,20 +101,21 @@ def serve(prefix: str, **table: Any) -> None:
 
 
 @contextmanager
-def _repeated(arguments: Sequence[str], paths: Sequence[Path]) -> Iterator[None]:
-    """Ingest again whenever the files have changed, in a process of its own, as long as the context lasts.
+def _repeated(arguments: Sequence[str], paths: Sequence[Path], config: Path) -> Iterator[None]:
+    """Ingest again, in a process of its own, whenever files or configuration have changed, while the context lasts.
 
     What was published stays in its place until the next run has put the new in its place.
 
     Args:
         arguments: of the command that is to be kept alive.
         paths: the files.
+        config: the folder of the configuration.
     """
     alone = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_alive(alone)
     _, once = alone.parse_known_args(arguments)
     stop = threading.Event()
-    following = threading.Thread(target=_follow, args=(stop, once, paths), daemon=True)
+    following = threading.Thread(target=_follow, args=(stop, once, paths, config), daemon=True)
     following.start()
     try:
         yield
@@ -123,10 +124,11 @@ def _repeated(arguments: Sequence[str], paths: Sequence[Path]) -> Iterator[None]
         following.join()
 
 
-def _follow(stop: threading.Event, arguments: Sequence[str], paths: Sequence[Path]) -> None:
-    was: list[tuple[int, ...]] = []  # they may have grown since they were first read
-    while not stop.wait(PERIOD):
-        now = _looks(paths)
+def _follow(stop: threading.Event, arguments: Sequence[str], paths: Sequence[Path], config: Path) -> None:
+    was: object = None  # they may have changed since they were first read
+    pause = PERIOD
+    while not stop.wait(pause):
+        now = [look_if_there(path) for path in (*paths, *sorted(config.rglob("*.cfg")))]
         if now == was:
             continue
         command = [sys.executable, "-m", "ingest.cr1000", *arguments]
@@ -135,19 +137,9 @@ def _follow(stop: threading.Event, arguments: Sequence[str], paths: Sequence[Pat
                 pass
             if process.poll() is None:
                 process.terminate()  # what is not finished is as it was
-        if process.returncode == 0:
-            was = now
+        if process.returncode in (0, 2):  # faults of the configuration stay until its files are others
+            was, pause = now, PERIOD
         elif not stop.is_set():
-            log.warning("the outputs are not up to date (code %s); the next look tries again", process.returncode)
-
-
-def _looks(paths: Sequence[Path]) -> list[tuple[int, ...]]:
-    found = []
-    for path in paths:
-        try:
-            told = os.stat(path)
-        except OSError:
-            found.append(())
-            continue
-        found.append((told.st_ino, told.st_size, told.st_mtime_ns))
-    return found
+            if pause == PERIOD:
+                log.warning("the outputs are not up to date (code %s); it is tried again", process.returncode)
+            pause = min(2 * pause, LONGEST_PERIOD)

@@ -103,23 +103,21 @@ def load(path: Path) -> list[StationTable]:
 
 
 def chosen(tables: Sequence[StationTable], paths: Sequence[Path]) -> Iterator[tuple[StationTable, str, list[Path]]]:
-    """Give stations with their files: those of the paths, or all that there are when there are none.
+    """Give stations with all their files: those to which the paths belong, or every one when there are no paths.
 
     Raises:
         LookupError: a path is no station's by any rule.
     """
-    if not paths:
-        for table in tables:
-            for name, found in table.found():
-                yield table, name, found
-        return
-    own: dict[tuple[int, str], list[Path]] = {}
+    named: dict[tuple[int, str], list[Path]] = {}
     for path in paths:
         whole = path.absolute()
-        named = ((number, table.station_of(whole)) for number, table in enumerate(tables))
-        key = next(((number, name) for number, name in named if name), None)
+        found = ((number, table.station_of(whole)) for number, table in enumerate(tables))
+        key = next(((number, name) for number, name in found if name), None)
         if key is None:
             raise LookupError(f"{path}: no rule of a [[station]] tells whose file it is")
-        own.setdefault(key, []).append(path)
-    for (number, name), files in own.items():
-        yield tables[number], name, files
+        named.setdefault(key, []).append(whole)
+    for number, table in enumerate(tables):
+        there = dict(table.found())
+        names = [name for at, name in named if at == number] if paths else there
+        for name in names:
+            yield table, name, list(dict.fromkeys([*there.get(name, ()), *named.get((number, name), ())]))

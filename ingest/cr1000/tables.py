@@ -4,9 +4,7 @@
 cannot be taken is counted, per reason, and told in `notes`. Memory does not grow with the file.
 """
 
-import gzip
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from ingest.cr1000.header import Header, header
 from ingest.cr1000.lines import LONGEST, LineBlocks, ends
 from ingest.cr1000.numpy_cells import Irregular, decoded
 from ingest.cr1000.order import Order
+from ingest.cr1000.packed import Damaged, is_packed, unpacked
 from ingest.cr1000.quoting import split
 from ingest.cr1000.regular import ENGINE, Engine, RegularCells, plan_for
 from ingest.cr1000.rows import Layout, RowCells
@@ -281,20 +280,22 @@ def read(path: Path, reader: Reader, final: bool = False, start: int = 0) -> Ite
         start: byte at which to begin; for a reader that `resume` has prepared.
 
     Raises:
-        Unreadable: it is no table.
+        Unreadable: it is no table, or is damaged: what comes before the damage has been given.
         OSError: it cannot be read.
     """
-    with path.open("rb", buffering=0) as plain:
-        packed = plain.read(2) == b"\x1f\x8b"
-        plain.seek(start)
-        with gzip.open(plain) if packed else plain as file:
-            while True:
-                try:
-                    data = file.read(PIECE)
-                except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                    reader.note(f"the rest of it cannot be unpacked: {error}", "damaged gzip")
-                    break
-                if not data:
-                    break
-                yield from reader.feed(data)
+    damage = ""
+    try:
+        for data in unpacked(path, PIECE) if is_packed(path) else _pieces(path, start):
+            yield from reader.feed(data)
+    except Damaged as error:
+        damage = str(error)
     yield from reader.end(final)
+    if damage:
+        raise Unreadable(f"{path}: the rest of it cannot be unpacked: {damage}")
+
+
+def _pieces(path: Path, start: int) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while data := file.read(PIECE):
+            yield data

@@ -90,6 +90,21 @@ SIGNALS = (
 )
 
 
+def likely(site_prefix: str, devices: Sequence[str]) -> list[str]:
+    """Give under which names the servers of a site tell of themselves: of all devices, of one, of all but one.
+
+    Args:
+        site_prefix: e.g. "LAB:".
+        devices: their names, in the order of the site file.
+
+    Returns:
+        E.g. "IOC", "IOC:HV", "IOC:PMU_GAS".
+    """
+    parts = [(), *((name,) for name in devices), *(tuple(each for each in devices if each != name) for name in devices)]
+    heads = (prefix(site_prefix, part) for part in parts)
+    return list(dict.fromkeys(head.removeprefix(site_prefix).removesuffix(":") for head in heads))
+
+
 def prefix(site_prefix: str, part: Sequence[str] = ()) -> str:
     """Give what stands before the names: `LAB:IOC:`, or `LAB:IOC:HV_GAS:` for a process that runs part of the devices.
 

@@ -116,8 +116,8 @@ def made(**archive) -> dict:
 def test_what_a_panel_says_comes_from_the_catalogue() -> None:
     dashboard = made()
     titles = [panel["title"] for panel in panels(dashboard)]
-    assert titles[:4] == ["HV", "HV: states", "HV: V (V)", "HV: Gas (degC)"]
-    assert titles[4:] == ["HV: settings, counters and all else", "HV: Signals (V)"]
+    assert titles[:4] == ["HV", "HV: states", "HV: V (V)", "HV: T (degC)"]
+    assert titles[4:] == ["HV: settings, counters and all else", "HV: VSET (V)"]
     assert [each["name"] for each in dashboard["__inputs"]] == ["DS_LAB"]
     numbers = [panel["id"] for panel in panels(dashboard)]
     assert len(set(numbers)) == len(numbers) and dashboard["uid"] == "countinghouse-lab"
@@ -133,7 +133,7 @@ def test_what_a_panel_says_comes_from_the_catalogue() -> None:
     ]  # fmt: skip
     assert gas["fieldConfig"]["defaults"]["custom"]["spanNulls"] is False
     assert all(target["datasource"]["uid"] == "${DS_LAB}" for target in volts["targets"])
-    assert "Gas (degC)" not in json.dumps(made(modes={"HV:T": "none"}))
+    assert "T (degC)" not in json.dumps(made(modes={"HV:T": "none"}))
 
 
 @pytest.mark.parametrize(
@@ -155,3 +155,15 @@ def test_values_under_names_of_ones_own_are_asked_for_there_in_the_units_of_the_
     influx = {"url": "http://127.0.0.1:1", "bucket": "lab", "version": 1, "point": point}
     (query,) = [target["query"] for target in panels(made(influx=influx))[3]["targets"]]
     assert query == 'SELECT ("val" - 273.15) AS "T" FROM "old".."Temperature [K]" WHERE $timeFilter'
+
+
+def test_no_mean_is_taken_of_angles_and_words_of_bits() -> None:
+    columns = (
+        readback("VA:MAG", "V", row="ROW"),
+        readback("VA:ANG", "deg", row="ROW"),
+        readback("STAT", type=int, row="ROW"),
+    )
+    catalogue = Catalogue("PMU", "pmu", "LAB:PMU:", 1, False, columns)
+    dashboard = dashboards.of_site("lab", "LAB:", ArchiveTable.model_validate({}), [catalogue])
+    queries = [target["query"] for panel in panels(dashboard) for target in panel.get("targets", ())]
+    assert [query.split()[1] for query in queries] == ['mean("VA:MAG")', 'last("VA:ANG")', 'last("STAT")']

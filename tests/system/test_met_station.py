@@ -160,4 +160,7 @@ def test_a_station_served_and_followed_from_the_command_line(lab, monkeypatch):
     assert lab.wait("MET:T1", 3)["timestamp"] == now
     wait_for(lambda: len(out.read_text().splitlines()) == 3, "row in the output")
     assert out.read_text().splitlines()[-1].split(",")[1:] == ["3", "355", "7"]
+    faulty = CONFIG["config/hut.cfg"] + ",,P,calibration,zero\n"
+    write(lab.directory, {"config/hut.cfg": faulty, "config/sensors/probe/7.cfg": ",,-2:0.5\n"})
+    wait_for(lambda: out.read_text().splitlines()[-1].split(",")[1] == "2", "the new calibration in the output")
     assert ingest.stop(signal.SIGINT) == 0

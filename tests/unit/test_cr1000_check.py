@@ -87,3 +87,9 @@ def test_loggers_that_change_and_fields_beyond_the_row_are_told(tmp_path):
         "LOGGER: the logger changes inside the file: 1 rows from 2016-09-02T00:00:00Z to 2016-09-02T00:00:00Z",
         "P: field 9 is beyond the row: 2 rows from 2016-09-01T00:00:00Z to 2016-09-02T00:00:00Z",
     ]
+
+
+def test_of_a_text_that_is_no_serial_number_of_a_logger_some_values_are_told(tmp_path):
+    data = HEAD.format('"L"') + "".join(f'"2016-09-01 00:{n:02}:00",{n},L{n}\n' for n in range(30))
+    told = found(tmp_path, {"sum.cfg": ",,LOGGER,string,3\n"}, data)
+    assert any(line.endswith("L8, L9 and 20 more; are these files of one station?") for line in told)

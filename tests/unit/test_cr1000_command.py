@@ -50,6 +50,10 @@ def test_from_to_and_a_stamp_at_the_start_of_the_interval(ingest):
         "2016-09-01T00:02:00Z,T1,5,degC,",
         "2016-09-01T00:02:00Z,P,20,hPa,",
     ]
+    options = "--from", "2016-09-01T00:01", "--to", "2016-09-01T00:03", "--interval", "1min", "--stamp", "start"
+    _, out, err = ingest({**FILES, "sum.dat": GOOD.replace(",10\n", ",NAN\n").replace(",20\n", ",NAN\n")}, *options)
+    assert [line[:19] for line in out[1:]] == ["2016-09-01T00:01:00", "2016-09-01T00:02:00"]
+    assert "sum: 2 rows, 3 values, 1 missing" in err  # what lies outside the span is not counted
     _, out, _ = ingest(FILES, "--interval", "1min", "--stamp", "start")
     assert out[1] == "2016-08-31T23:59:00Z,1,0"
     _, out, _ = ingest(FILES, "--utc-offset=-01:30")
@@ -82,6 +86,22 @@ def test_a_run_again_does_only_what_is_new(ingest, tmp_path):
     assert (tmp_path / "o.csv").read_bytes() == first + b"2016-09-01T00:05:00Z,11,50\n"
     ingest({"conf/sum.cfg": ",,T,calibration,3,1:3\n"}, "--csv", tmp_path / "o.csv")
     assert (tmp_path / "o.csv").read_text().splitlines()[::6] == ["time,T1 [degC]", "2016-09-01T00:05:00Z,16"]
+
+
+def test_an_output_that_cannot_be_put_in_its_place_is_told_by_its_name(ingest, tmp_path):
+    (tmp_path / "o.csv").mkdir()
+    status, _, err = ingest(FILES, "--csv", tmp_path / "o.csv")
+    assert status == 1 and err.splitlines()[0] == "sum: nothing was published" and "  o.csv: Is a directory" in err
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_rows_of_a_file_that_cannot_be_read_to_its_end_do_not_outlast_it(ingest, tmp_path):
+    out = ("--csv", tmp_path / "o.csv")
+    files = {**FILES, "b.dat": gzip.compress(GOOD.replace("2016", "2017").encode())[:-8] + b"some sum"}
+    assert ingest(files, *out, data=("sum.dat", "b.dat"))[0] == 1 and len(lines(tmp_path / "o.csv")) == 11
+    status, _, err = ingest({}, *out, data=("sum.dat", "b.dat"))  # and it is told again
+    assert status == 1 and "computed anew" in err and "b.dat: could not be read to its end" in err
+    assert ingest({}, *out)[0] == 0 and len(lines(tmp_path / "o.csv")) == 6
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -163,7 +183,7 @@ BROKEN = {
         "LOGGER: the logger changes inside the file: 4 rows",
     ),
     "a file that is no table": ({"sum.dat": bytes(range(256)) * 400}, "sum", 1, "no row with a time stamp"),
-    "a damaged gzip": ({"sum.dat": gzip.compress(GOOD.encode())[:-20]}, "sum", 0, "cannot be unpacked"),
+    "a damaged gzip": ({"sum.dat": gzip.compress(GOOD.encode())[:-20]}, "sum", 1, "cannot be unpacked"),
 }
 
 
@@ -212,8 +232,11 @@ def test_an_option_that_cannot_be_read_is_told(capfd, options):
 def test_explain_and_check_answer_on_stdout(ingest):
     status, out, _ = ingest(FILES, "--explain", "T 2016-09-01T00:03")
     assert status == 0 and out[0].startswith("T1 at 2016-09-01T00:03:00Z: 7.0 degC") and "sum.dat:8" in out[1]
-    status, out, _ = ingest({**FILES, "conf/sum.cfg": ",,P,calibration,4,5\n"}, "--check")
-    assert status == 0 and "single coefficient" in out[0]
+    shifted = "--interval", "1min", "--stamp", "start"
+    _, out, _ = ingest(FILES, "--explain", "T 2016-09-01T00:02", *shifted)  # the stamp that is published
+    assert out[0].startswith("T1 at 2016-09-01T00:03:00Z: 7.0 degC")
+    status, out, _ = ingest({**FILES, "conf/sum.cfg": ",,P,calibration,4,1013.256\n"}, "--check")
+    assert status == 0 and out[0].endswith("a single coefficient is a constant: the result is always 1013.256")
     status, _, err = ingest({"conf/sum.cfg": ",,P,calibration,4,x\n"}, "--check", data=())
     assert status == 2 and "sum.cfg:1:6" in err
 
@@ -261,6 +284,11 @@ def test_whose_file_it_is_tells_a_rule(ingest, tmp_path):
     where = ("--stations", tmp_path / "stations.toml")
     status, _, err = ingest(MANY, *where, data=("data/mlo/1.dat",), station="")
     assert status == 0 and err.splitlines()[0] == "mlo: 5 rows, 5 values, 0 missing"
+    more = {"data/mlo/2.dat": GOOD.replace("2016-09-01", "2016-09-02")}
+    status, _, err = ingest(more, *where, data=("data/mlo/2.dat",), station="")  # what 1.dat gave stays
+    assert status == 0 and len(lines(tmp_path / "out/mlo.csv")) == 11 and "sum" not in err
+    status, _, err = ingest({}, *where, data=("data/mlo/3.dat",), station="")
+    assert status == 1 and "3.dat: No such file" in err
     status, _, err = ingest({"x.dat": GOOD}, *where, data=("x.dat",), station="")
     assert status == 2 and "x.dat: no rule of a [[station]]" in err
 

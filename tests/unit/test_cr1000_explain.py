@@ -47,8 +47,8 @@ def test_a_value_is_told_from_the_cell_to_the_result(tmp_path):
         "  file    sensors/rtd/default.cfg: these lines cover this instant",
         "          sensors/rtd/default.cfg:1: ,,0:2",
         "  value   1.1",
-        "  step    Callendar-Van Dusen (sensors/rtd/78.cfg:2) a=0.0039083 d=-2.31e-06 e=1.75848e-05 g=1.7909 h=-2.92363"
-        " i=9.1455 j=255.819: 25.683922773698043 degC",
+        "  step    Callendar-Van Dusen (sensors/rtd/78.cfg:2) a=0.0039083 d=-2.31e-06 e=1.758481e-05 g=1.7909"
+        " h=-2.92363 i=9.1455 j=255.819: 25.683922773698043 degC",
         "  step    0.5 + 1.0 x (sensors/rtd/78.cfg:2): 26.183922773698043",
     ]
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.cr1000.configuration import load
-from ingest.cr1000.overlay import Overlay
+from ingest.cr1000.overlay import MISSING, Overlay
 from ingest.cr1000.tally import OTHERS, Tally
 from tests.cr1000 import Rows, write
 from tests.cr1000_rtd import PUBLISHED
@@ -174,12 +174,12 @@ def test_no_rows_are_no_columns_of_nothing(tmp_path):
     assert len(columns["T1"].values) == len(columns["P"].values) == 0 and not counts
 
 
-def test_reasons_without_end_fill_no_memory():
-    tally = Tally()
-    for number in range(5000):
-        tally.count("T1", f"serial {number}", np.array([number]))
-    assert len(tally.counts) <= 2002 and tally.counts["T1", OTHERS].rows >= 2990
-    assert sum(count.rows for count in tally.counts.values()) == 5000
+def test_a_column_of_rubbish_for_serial_numbers_fills_no_screen_and_hides_nothing_else(tmp_path):
+    files = {"sum.cfg": ",,T1,hmp,2,3\n", "sensors/hmp/default.cfg": ",,0:2\n"}
+    rows = [["2016-01-01", f"S{number}", "1"] for number in range(500)] + [["2016-01-01", "S1", "NAN"]]
+    _, counts = laid(tmp_path, files, rows)
+    assert len(counts) == 12 and counts["T1", OTHERS] == 490 and counts["T1", MISSING] == 1
+    assert sum(counts.values()) == 502
 
 
 day = st.integers(1, 12)

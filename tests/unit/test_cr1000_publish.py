@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import math
+import tempfile
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +153,21 @@ def test_late_rows_are_put_in_their_place(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@given(st.lists(st.sets(st.integers(0, 20), min_size=1, max_size=5), max_size=8))
+def test_in_whatever_order_rows_come_the_last_of_a_stamp_counts(chunks):
+    with tempfile.TemporaryDirectory() as folder:
+        output, wanted = CsvOutput(Path(folder, "out.csv")), {}
+        output.take(chunk([], T1=[]))
+        for number, seconds in enumerate(map(sorted, chunks)):
+            output.take(chunk(seconds, T1=[number] * len(seconds)))
+            wanted |= {f"{second:02}": str(number) for second in seconds}
+        output.finish()
+        rows = [line.split(",") for line in Path(folder, "out.csv").read_text().splitlines()[1:]]
+        assert [(row[0][17:19], row[1]) for row in rows] == sorted(wanted.items())
+        assert output.last_ns == (DAY0 + int(max(wanted)) * SECOND if wanted else None)
+        assert output.replaced == sum(map(len, chunks)) - len(wanted)
+
+
 def test_an_output_that_is_not_finished_leaves_the_file_as_it_was(tmp_path: Path):
     path = tmp_path / "out.csv"
     path.write_text("as it was")
@@ -260,7 +277,7 @@ class Station:
                 for block in read(path, reader, start=start.offset):
                     count += len(block)
                     publication.take(block.time_ns, [column("T1", block.number(3) * self.gain)])
-                publication.done(path, seen, mark(reader, path))
+                publication.done(path, seen, mark(reader, path), reader.order.last_ns)
             return publication.finish(), count
 
     def rows(self):
@@ -277,9 +294,9 @@ def test_a_second_run_does_only_what_is_new(tmp_path: Path):
     assert told.up_to_date and count == 0 and look(station.folder / "out.csv") == inode
     station.add("a.dat", [30])
     assert station.run("a.dat")[1] == 1
-    station.add("b.dat", [5, 40], head=True)  # also a file with older rows
+    station.add("b.dat", [5, 25], head=True)  # also a file with older rows
     assert station.run("a.dat", "b.dat")[1] == 2
-    assert station.rows() == {"00:05": 5, "00:10": 10, "00:20": 20, "00:30": 30, "00:40": 40}
+    assert station.rows() == {"00:05": 5, "00:10": 10, "00:20": 20, "00:25": 25, "00:30": 30}
     station.add("a.dat", [])
     with (tmp_path / "a.dat").open("a") as file:
         file.write('"2016-09-01 00:00:50",5')  # a line that is being written
@@ -289,6 +306,52 @@ def test_a_second_run_does_only_what_is_new(tmp_path: Path):
     assert station.run("a.dat", "b.dat")[1] == 1 and station.rows()["00:50"] == 50
 
 
+GROWTH = st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 3), min_size=1, max_size=4)), max_size=6)
+
+
+@settings(max_examples=20)
+@given(GROWTH)
+def test_however_files_grow_the_result_is_that_of_one_run(growth):
+    with tempfile.TemporaryDirectory() as folder:
+        station, lines = Station(Path(folder)), {name: [] for name in "abc"}
+        for name in lines:
+            station.add(name, [], head=True)
+        for step, (name, steps) in enumerate(growth):
+            first = lines[name][-1][0] if lines[name] else 0
+            seconds = [first + second for second in accumulate(steps)]  # clocks that go on, or stand
+            values = [10 * step + n for n in range(len(steps))]
+            station.add(name, seconds, values=values)
+            lines[name] += zip(seconds, values, strict=True)
+            station.run("a", "c", "b")
+            wanted = {f"00:{second:02}": value for each in "acb" for second, value in lines[each]}
+            assert list(station.rows().items()) == sorted(wanted.items())
+
+
+def test_files_in_another_order_are_another_result(tmp_path: Path):
+    station = Station(tmp_path)
+    station.add("a.dat", [10], head=True, values=[1])
+    station.add("b.dat", [10], head=True, values=[2])
+    assert station.run("a.dat", "b.dat")[0].anew == ""
+    assert station.run("a.dat", "b.dat")[0].up_to_date
+    assert station.run("b.dat", "a.dat")[0].anew == "the files come in another order"
+    assert station.rows() == {"00:10": 1} and station.run("b.dat", "a.dat")[0].up_to_date
+
+
+def test_a_file_that_was_rolled_is_told(tmp_path: Path):
+    station = Station(tmp_path)
+    station.add("a.dat", [10], head=True)
+    station.run("a.dat")
+    (tmp_path / "a.dat").rename(tmp_path / "a.dat.backup")
+    (tmp_path / "aa.dat.bak1").touch()
+    station.add("a.dat", [20], head=True)
+    told = station.run("a.dat")[0].anew
+    assert told.endswith(
+        "a.dat: more than rows were added; what it was is lost to the outputs unless a.dat.backup is named before it"
+    )
+    station.run("a.dat.backup", "a.dat")
+    assert station.rows() == {"00:10": 10, "00:20": 20}
+
+
 def test_whatever_else_is_different_computes_all_anew(tmp_path: Path):
     station = Station(tmp_path)
     station.add("a.dat", [10, 20], head=True)
@@ -296,7 +359,10 @@ def test_whatever_else_is_different_computes_all_anew(tmp_path: Path):
     station.gain, station.wanted = 2.0, replace(station.wanted, digest="2")
     assert station.run("a.dat")[1] == 2 and station.rows() == {"00:10": 20, "00:20": 40}
     (tmp_path / "out.csv").write_text("somebody wrote here")
-    assert station.run("a.dat")[1] == 2 and station.rows() == {"00:10": 20, "00:20": 40}
+    assert station.run("a.dat")[0].anew.endswith("out.csv: not as it was left") and station.rows() == {
+        "00:10": 20,
+        "00:20": 40,
+    }
     (tmp_path / "a.dat").write_bytes(b"")
     station.add("a.dat", [10], head=True)  # shorter
     assert station.run("a.dat")[1] == 1 and station.rows() == {"00:10": 20}

@@ -80,6 +80,7 @@ def test_requests() -> None:
     [
         ("nonsense", "not JSON"),
         ("[1]", "object"),
+        ("[" * 200_000, "not JSON"),
         ('{"type":"write","pv":"LAB:X","value":1}', "LAB:X is not written"),
         ('{"type":"put"}', "no message 'put'"),
         ('{"type":"subscribe"}', "list of names"),

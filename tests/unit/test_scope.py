@@ -6,6 +6,7 @@ import pytest
 from drivers.lecroy.numbers import number, written
 from drivers.lecroy.replies import bandwidths, parameters, replies, status, troubles
 from drivers.lecroy.wavedesc import decode
+from iocs import scope
 from iocs.scope_signals import signals_of, values_of
 from iocs.scope_waveforms import prepared, thinned, whole
 from iocs.signals import Bad, Severity
@@ -90,3 +91,21 @@ def test_replies_are_told_apart_by_their_headers():
     assert troubles(2 | 4096 | 1 << 14) == "C2 overloaded, trigger failed, DDR bit 14"
     assert bandwidths("OFF", ["C1", "C2"]) == {"C1": "OFF", "C2": "OFF"}
     assert parameters("MEAN,1E-3 V,OK,DUTY,UNDEF,IV")["DUTY"] == ("UNDEF", "IV")
+
+
+def test_why_events_are_left_out_is_said_seldom(caplog, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(scope.time, "monotonic", lambda: now)
+    device = object.__new__(scope.Oscilloscope)
+    device._complaint = "", -scope.SAY_EVERY
+    for _ in range(50):
+        device._complain("of different triggers")
+        now += 1
+    device._complain("cut short")
+    now += scope.SAY_EVERY
+    device._complain("cut short")
+    assert [record.args for record in caplog.records if record.levelname == "WARNING"] == [
+        ("of different triggers",),
+        ("cut short",),
+        ("cut short",),
+    ]

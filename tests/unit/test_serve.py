@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from archiver.history import History
+from archiver.serve import server
 from archiver.serve.answers import Answers, Refused
 from archiver.serve.live import Live
 from archiver.serve.seeding import seed
@@ -123,6 +125,7 @@ def test_the_appliance_answers(answers: Answers) -> None:
         ("/archive/1/samples/X", {"start": "3", "end": "2"}, 400, "before"),
         ("/archive/1/samples/X", {"start": "0", "end": str(T)}, 400, "at most 30"),
         ("/retrieval/data/getData.json", {"pv": "jitter_5(X)"}, 400, "no operator"),
+        ("/retrieval/data/getData.json", {"pv": f"mean_{10**20}(LAB:HV:CH0:VMON)"}, 400, "no operator"),
         ("/retrieval/data/getData.json", {"pv": "LAB:HV:CH0:VMON", "from": "x"}, 400, "is not a time"),
     ],
 )
@@ -151,8 +154,9 @@ def test_a_viewer_that_does_not_read_is_let_go_and_the_others_are_told_on(tmp_pa
 
             def read() -> None:
                 nonlocal received
-                while data := reader.recv(1 << 20):
-                    received += len(data)
+                with suppress(ConnectionResetError):  # what is told on after the end
+                    while data := reader.recv(1 << 20):
+                        received += len(data)
 
             reading = threading.Thread(target=read)
             reading.start()
@@ -215,6 +219,20 @@ def test_without_the_library_web_sockets_say_what_to_install(monkeypatch: pytest
         WebSocket(unused, "/pvws/pv", {})
 
 
+def raw(port: int, request: str) -> bytes:
+    """Send a request as it stands, and give all that comes until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        client.sendall(request.encode())
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def answered(get) -> bool:
+    with suppress(OSError):
+        return get("/archive/")[0] == 200
+    return False
+
+
 def test_over_http(tmp_path: Path) -> None:
     here = site(tmp_path, more="[serve]\nport = 0\n")
     written(here)
@@ -235,5 +253,15 @@ def test_over_http(tmp_path: Path) -> None:
         status, found, packed = get(path, **{"Accept-Encoding": "gzip"})
         assert (status, len(found), packed) == (200, 61, True)
         assert get("/archive/1/samples/NONE?start=1&end=2")[0] == 404
-        assert get("/nothing")[0] == 404
+        assert get("/nothing")[0] == get("/live/curve")[0] == get("/live/sparks")[0] == 404
+        assert get("x://[/")[0] == 400
+        one = "GET /archive/ HTTP/1.1\r\nHost: localhost\r\n"
+        assert raw(port, f"{one}Host: evil.example.org\r\n\r\n").startswith(b"HTTP/1.1 400")
+        assert raw(port, f"{one}Content-Length: {len(one) + 2}\r\n\r\n{one}\r\n").count(b"HTTP/1.1") == 1
+        with ExitStack() as idle:
+            for _ in range(server.MOST_CONNECTIONS + 50):
+                idle.enter_context(socket.create_connection(("127.0.0.1", port)))
+            wait_for(lambda: not answered(get), "the limit of connections")
+        wait_for(lambda: answered(get), "a place that is free again")
+        assert "Traceback" not in process.log()
         assert process.stop(signal.SIGTERM) == 0

@@ -182,3 +182,12 @@ def test_a_process_of_its_own_has_its_own_names_and_all_are_legal(part, expected
     for signal in SIGNALS:
         check_name(prefix("LAB:", part) + signal.name)
         assert len(prefix("LAB:", part) + signal.name) <= NAME_LENGTH
+
+
+def test_a_sites_servers_are_looked_for_where_one_or_several_processes_serve_it() -> None:
+    assert statistics.likely("LAB:", ["PMU", "HV", "GAS"]) == [
+        "IOC", "IOC:PMU", "IOC:HV", "IOC:GAS", "IOC:HV_GAS", "IOC:PMU_GAS", "IOC:PMU_HV"
+    ]  # fmt: skip
+    assert statistics.likely("LAB:", ["PMU"]) == ["IOC", "IOC:PMU"]
+    many = [f"DEVICE{number}" for number in range(9)]
+    assert statistics.likely("LAB:", many) == ["IOC", *(f"IOC:{name}" for name in many)]  # too long to be joined

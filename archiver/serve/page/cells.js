@@ -93,5 +93,6 @@ export async function fetchSparks(names) {
 
 setInterval(() => { if (!document.hidden) for (const draw of ages) draw(); }, 1000);
 
-export const clock = (ms) => new Date(ms).toLocaleString([], { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
+// 2026-01-31 12:00:00, whatever the browser's language: day and month cannot be taken for each other.
+export const clock = (ms) => new Date(ms).toLocaleString("sv", { dateStyle: "short", timeStyle: "medium" });
 export const serverNow = () => Date.now() + site.ahead;

@@ -22,12 +22,14 @@ export function curves(device) {
   });
 }
 
-// The values that tell most of a device at a glance: measured, recorded, with a unit; of channels each in turn.
+// The values that tell most of a device at a glance: measured, with a unit, of these what is recorded if anything is;
+// of channels each in turn.
 export function essentials(device, most) {
   const order = new Map();
-  const fit = device.signals.filter((signal) => isReading(signal) && isRecorded(signal) && signal.unit && !isArray(signal)
+  const measured = device.signals.filter((signal) => isReading(signal) && signal.unit && !isArray(signal)
     && (signal.kind || "float") === "float" && !isEcho(signal) && signal.group !== "Device");
-  for (const signal of fit) hold(order, signal.word, signal);
+  const recorded = measured.filter(isRecorded);
+  for (const signal of recorded.length ? recorded : measured) hold(order, signal.word, signal);
   return [...order.values()].flat().slice(0, most);
 }
 

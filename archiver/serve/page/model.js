@@ -43,7 +43,7 @@ export function text(signal, given) {
 
 export function number(given, precision) {
   if (Math.abs(given) >= 1e9) return given.toExponential(3);
-  return precision > 6 ? String(Number(given.toPrecision(4))) : given.toFixed(precision);
+  return precision > 6 ? String(Number(given.toPrecision(4))) : given.toFixed(precision).replace(/^-(0\.?0*)$/, "$1");
 }
 
 const UNITS = [["y", 31557600], ["d", 86400], ["h", 3600], ["min", 60]];

@@ -67,8 +67,13 @@ function announce(values, silent) {
   }
 }
 
+function asked() {
+  const words = location.hash.slice(2);
+  try { return decodeURIComponent(words); } catch { return words; }  // written by hand: a % that begins nothing
+}
+
 function show() {
-  const place = decodeURIComponent(location.hash.slice(2)), focused = document.activeElement === findBox;
+  const place = asked(), focused = document.activeElement === findBox;
   view.stop?.();
   forget();
   main.replaceChildren();

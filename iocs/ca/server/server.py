@@ -188,7 +188,8 @@ class Server:
         ready.cancel()
         if self._serving.done():
             error = self._serving.exception()
-            raise OSError(f"cannot serve on {', '.join(self.interfaces)}: {error}") from error
+            at = f" port {port}" if (port := self._context.fixed_port) is not None else ""
+            raise OSError(f"cannot serve on {', '.join(self.interfaces)}{at}: {error}") from error
 
     async def wait(self) -> None:
         """Wait until serving ends; it should not, so this ends with the reason as an exception."""
