@@ -146,9 +146,11 @@ def port(address: str, number: int, key: str, own: Callable[[int], str], cure: s
             else f"a program not to be seen from here (ss -ltnp :{number})"
         )
         return Finding(not cure, f"{where} is held by {by}; {cure or 'another one is taken, and clients find it'}")
-    return Finding(
-        False, f"{where} cannot be used: {error.strerror or error}; {key} is to be an address of this host (ip addr)"
-    )
+    if error.errno == errno.EACCES:
+        cure = "ports below 1024 are root's: choose another"
+    else:
+        cure = f"{key} is to be an address of this host (ip addr)"
+    return Finding(False, f"{where} cannot be used: {error.strerror or error}; {cure}")
 
 
 def search_port(number: int) -> Finding:

@@ -218,6 +218,13 @@ def test_nowhere_to_write_and_nobody_to_wake(examine, tmp_path, port):
     assert code == 1 and "there is no store" in text and "there is no program 'no-such-program'" in text
 
 
+def test_a_port_of_roots():
+    everybodys = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 1
+    with nobody():
+        found = host.port("127.0.0.1", 1, "key", lambda process: "")
+    assert found.good is everybodys and ("choose another" in found.text) is not everybodys
+
+
 @contextlib.contextmanager
 def influx():
     """An HTTP server that takes what has the right password for a database that it has; gives its url and its log."""
