@@ -1,4 +1,4 @@
-"""The archiver's command line: `python -m archiver run | get | serve | dashboards | notify`."""
+"""The archiver's command line: `python -m archiver run | get | serve | dashboards | doctor | notify`."""
 
 import argparse
 import asyncio
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from archiver import dashboards, get
+from archiver import dashboards, doctor, get
 from archiver.history import kept_catalogues
 from archiver.last_events import LastEvents
 from archiver.notify import Notifier, run_command
@@ -38,6 +38,7 @@ EXAMPLES = """examples:
   python -m archiver get LAB:HV:CH0:VMON --site site.toml --from 2h --mean
   python -m archiver serve site.toml                             the page: every device, in any browser
   python -m archiver dashboards site.toml -o grafana             a Grafana dashboard, to be imported there
+  python -m archiver doctor site.toml                            what keeps it from recording, each with its cure
   python -m archiver notify site.toml --test                     tries the command of [notify]
 """
 
@@ -95,6 +96,10 @@ def parser() -> argparse.ArgumentParser:
     )
     boards.add_argument("site", type=Path, metavar="SITE", help="the site file")
     boards.add_argument("-o", dest="folder", type=Path, metavar="DIR", required=True, help="where to write it")
+    healing = commands.add_parser(
+        "doctor", **usage.told(EXAMPLES, "doctor", "find what keeps the archiver from recording; changes nothing")
+    )
+    healing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     notify = commands.add_parser(
         "notify",
         **usage.told(
@@ -125,6 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    if options.command == "doctor":
+        return 0 if doctor.examine(site, lambda line: print(line, flush=True)) else 1
     if options.command == "dashboards":
         return _dashboards(site, options.folder)
     try:

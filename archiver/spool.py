@@ -83,14 +83,20 @@ class Spool:
         self.folder.mkdir(parents=True, exist_ok=True)
         for stray in self.folder.glob("*.new"):
             stray.unlink()
-        self._load()
+        self.load_acknowledged()
         found = find(self.name, self.folder, self._acknowledged)
         self._segments = found.segments
         self.waiting, self.waiting_bytes = found.waiting, found.waiting_bytes
         self.torn, self.damaged = found.torn, found.damaged
         self._number = max([self._acknowledged, *(segment.last for segment in self._segments)])
 
-    def _load(self) -> None:
+    def load_acknowledged(self) -> None:
+        """Read how far the store has got; nothing is changed.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: `acknowledged.json` is not one of ours.
+        """
         path = self.folder / "acknowledged.json"
         try:
             text = path.read_text(encoding="utf-8")

@@ -3,10 +3,8 @@
 import asyncio
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from iocs.ca.access import Access
 from iocs.ca.hosts import Unusable, is_own, rules
 from iocs.ca.server import Server
 from iocs.config import ARCHIVER, Site
+from iocs.host import room
 from iocs.signals import Alarms, Bad, Catalogue, Kind, Severity, Signal, Status, readback
 
 log = logging.getLogger(__name__)
@@ -197,9 +196,5 @@ def _alarmed(error: str) -> Any:
 
 
 def _free(folder: Path) -> Any:
-    """Give the room on the disk of a folder, MB; of the nearest one above it that exists."""
-    for path in (folder, *folder.parents):
-        with suppress(OSError):
-            disk = os.statvfs(path)
-            return disk.f_bavail * disk.f_frsize / MEGABYTE
-    return Bad("the disk cannot be asked")
+    free = room(folder)
+    return Bad("the disk cannot be asked") if free is None else free

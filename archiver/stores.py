@@ -51,17 +51,21 @@ def spool_folder(site: Site) -> Path:
 
 
 def _outlet(site: Site, sink: Sink, write_every: float) -> Outlet:
-    archive = site.archive
-    folder = spool_folder(site) / sink.name
-    spool = Spool(
-        sink.name,
-        folder,
-        most_bytes=round(archive.spool_megabytes * MEGABYTE),
-        keep_free=round(archive.spool_keep_free_megabytes * MEGABYTE),
-        memory_bytes=round(archive.spool_memory_megabytes * MEGABYTE),
-    )
+    spool = spool_of(site, sink.name)
     try:
         spool.open()
     except (OSError, ValueError) as error:
         raise CannotStart(f"the spool of {sink.name} cannot be used: {error}") from error
-    return Outlet(sink, spool, folder / "dead-letters", write_every, archive.sync_every)
+    return Outlet(sink, spool, spool.folder / "dead-letters", write_every, site.archive.sync_every)
+
+
+def spool_of(site: Site, store: str) -> Spool:
+    """Give the spool of a store, not opened."""
+    archive = site.archive
+    return Spool(
+        store,
+        spool_folder(site) / store,
+        most_bytes=round(archive.spool_megabytes * MEGABYTE),
+        keep_free=round(archive.spool_keep_free_megabytes * MEGABYTE),
+        memory_bytes=round(archive.spool_memory_megabytes * MEGABYTE),
+    )

@@ -155,6 +155,18 @@ def close_port(port: int) -> None:
         os.close(port)
 
 
+def why_shut(address: Address) -> str:
+    """Say why a port could not be opened, with what to do, without opening it; empty where nothing is seen."""
+    try:
+        if not stat.S_ISCHR(os.stat(address.path).st_mode):
+            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+        if not os.access(address.path, os.R_OK | os.W_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        return f"{address}: {_why_not(address.path, error)}"
+    return ""
+
+
 def _why_not(path: str, error: Exception) -> str:
     number = _errno(error)
     if number in _ABSENT:

@@ -1,7 +1,8 @@
-"""`python -m iocs run | check | list | screens | units | schema`: a site's devices, and what its file makes."""
+"""`python -m iocs run | check | doctor | list | screens | units | schema`: a site's devices and what it makes."""
 
 import argparse
 import asyncio
+import contextlib
 import csv
 import logging
 import os
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from iocs import config, log, old_pmu_config, screens, supervise, units, usage
+from iocs import config, doctor, log, old_pmu_config, screens, supervise, units, usage
 from iocs.ca import statistics
 from iocs.device import all_signals, idle_names
 from iocs.online import check_online
@@ -24,6 +25,7 @@ EXAMPLES = """examples:
   python -m iocs run site.toml --only HV             one device in a process of its own
   python -m iocs check site.toml                     every mistake in the site file at once
   python -m iocs check site.toml --online            and whether each box is as the file says; nothing is written
+  python -m iocs doctor site.toml                    what keeps it from running, each with its cure
   python -m iocs list site.toml --csv                all PVs with unit and description
   python -m iocs list site.toml --watch              a live table; --watch 'HV:CH0:*' for what you name, Ctrl-C ends it
   python -m iocs screens site.toml -o screens        screens for Phoebus; open screens/main.bob
@@ -63,6 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     check.add_argument("site", type=Path, metavar="SITE", help="the site file, or the old PMU2CSV_config.txt")
     check.add_argument("--online", action="store_true", help="also ask each box whether it is as the file says")
+    healing = subparsers.add_parser(
+        "doctor", **usage.told(EXAMPLES, "doctor", "find what keeps the devices from running; changes nothing")
+    )
+    healing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     listing = subparsers.add_parser("list", **usage.told(EXAMPLES, "list", "list the PVs that a site file makes"))
     listing.add_argument("site", type=Path, metavar="SITE", help="the site file")
     listing.add_argument("--csv", action="store_true", help="as CSV")
@@ -102,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands = {
             "run": _run,
             "check": _check,
+            "doctor": _doctor,
             "list": _list,
             "screens": _screens,
             "units": _units,
@@ -170,6 +177,14 @@ def _check(options: argparse.Namespace) -> int:
     if options.online and not check_online(site, lambda line: print(line, flush=True)):
         return 1
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    site = config.load(options.site, kinds=True)
+    with contextlib.suppress(StateError):  # a damaged state is one of the findings
+        _signals(site)
+    rules(site)
+    return 0 if doctor.examine(site, lambda line: print(line, flush=True)) else 1
 
 
 def _list(options: argparse.Namespace) -> int:

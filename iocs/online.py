@@ -18,13 +18,14 @@ def check_online(site: config.Site, tell: Callable[[str], None]) -> bool:
     """
     good = True
     for device in site.devices:
-        for finding in _ask(site, device):
+        for finding in ask(site, device):
             good = good and finding.good
             tell(f"{device.name}: {'' if finding.good else 'NOT AS EXPECTED: '}{finding.text}")
     return good
 
 
-def _ask(site: config.Site, device: config.Device) -> list[config.Finding]:
+def ask(site: config.Site, device: config.Device) -> list[config.Finding]:
+    """Ask one box, holding its lock meanwhile: whether it answers, and whether it is as the site file says."""
     try:
         with open_state(site.state_dir, device.name):
             return asyncio.run(_within_deadline(device))

@@ -103,6 +103,19 @@ def peek(directory: Path, name: str) -> dict[str, Any]:
     return _load(directory / f"{name}.json")
 
 
+def holder(lock: Path) -> str:
+    """Give what the process that holds a lock file has written there (of state: its number); empty where none does."""
+    try:
+        with open(lock, encoding="utf-8", errors="replace") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return file.read(200).strip() or "unknown"
+    except OSError:
+        return ""
+    return ""
+
+
 def _text(data: dict[str, Any]) -> str:
     return json.dumps({"format": FORMAT, "data": data}, indent=1, sort_keys=True) + "\n"
 

@@ -199,15 +199,28 @@ class Influx:
         self._heal()
         return WRITTEN
 
+    def refusals(self) -> list[str]:
+        """Ask each bucket to take nothing at all: the token is tried, and no point is written.
+
+        Returns:
+            Why it would not take points, with what to do; empty: it would.
+        """
+        found = []
+        for bucket in dict.fromkeys([self._table.bucket, *(p.bucket for p in self._table.point.values() if p.bucket)]):
+            try:
+                answer = self._transport.send(bucket, b"")
+            except OSError as error:
+                return [f"{error}; is InfluxDB running there, and is the url right?"]
+            if answer.status not in (200, 204, 400):  # 400: version 2 wants points, and has nothing else against us
+                found.append(_told(answer, bucket))
+        return found
+
     def _judge(self, answer: Answer, bucket: str) -> Outcome:
-        text = f"{answer.status} {answer.text}".strip()
         if answer.status in (400, 413, 422):  # something among it, or too much of it
-            return Outcome(Verdict.SPLIT, text)
-        if cure := CURES.get(answer.status):
-            text = f"{text} ({cure}; bucket {bucket!r})"
+            return Outcome(Verdict.SPLIT, f"{answer.status} {answer.text}".strip())
         if answer.status == 401:
             self._renew_token()
-        return self._later(text, answer.wait)
+        return self._later(_told(answer, bucket), answer.wait)
 
     def _renew_token(self) -> None:
         """Read the token again: it may have been changed while we run."""
@@ -249,6 +262,12 @@ class Influx:
     def close(self) -> None:
         """Let go of the connection."""
         self._transport.close()
+
+
+def _told(answer: Answer, bucket: str) -> str:
+    text = f"{answer.status} {answer.text}".strip()
+    cure = CURES.get(answer.status)
+    return f"{text} ({cure}; bucket {bucket!r})" if cure else text
 
 
 def _reason(body: bytes | str) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from archiver.sinks.influx import Influx
+from iocs.archive_tables import InfluxTable
 from tests.archive import samples, values
 from tests.influx import InfluxDb, Shim, before, running
 from tests.processes import wait_for
@@ -156,6 +158,31 @@ def test_a_token_that_is_changed_while_it_runs(book) -> None:
     archiver.line("influx: writing again")
     assert archiver.stop() == 0
     assert it.stored() == it.numbers()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_token_is_tried_without_a_point(server: InfluxDb, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    monkeypatch.setenv("TOKEN", TOKEN)
+    server.ask("CREATE DATABASE lab")
+    with before(server) as shim:
+
+        def refusals(bucket: str) -> list[str]:
+            table = InfluxTable(version=version, url=shim.url, org="lab", bucket=bucket, token_env="TOKEN", timeout=5)
+            influx = Influx(table)
+            try:
+                return influx.refusals()
+            finally:
+                influx.close()
+
+        points = server.points("lab")
+        assert refusals("lab") == []
+        assert server.points("lab") == points
+        (missing,) = refusals("none")
+        assert "404" in missing and "there is no such database or bucket" in missing
+        if version == 2:
+            shim.token = "another token"
+            (refused,) = refusals("lab")
+            assert "401" in refused and "the token is wrong or missing" in refused
 
 
 def test_kills_lose_nothing_that_was_spooled_in_either_store(book) -> None:
