@@ -106,7 +106,11 @@ class ForeignPv:
     @property
     def simulated(self) -> Simulated:
         """What is known of whether it is simulated."""
-        return max((it.known for it in self.simulations), key=lambda known: known.value, default=Simulated.NO)
+        most = Simulated.NO
+        for it in self.simulations:  # for every event, so it must cost nothing
+            if it.known is not Simulated.NO and it.known.value > most.value:
+                most = it.known
+        return most
 
     def simulation_changed(self) -> None:
         """Let go of what waits, or refuse it; what is refused is unknown, not steady."""
