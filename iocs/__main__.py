@@ -258,7 +258,7 @@ def _units(options: argparse.Namespace) -> int:
         print(f"the units cannot be written: {error}; choose another folder with -o", file=sys.stderr)
         return 1
     for path in (str(site.directory), sys.executable):
-        if path.startswith(("/home/", "/root/", "/tmp/")):
+        if path.startswith(units.HIDDEN):
             print(f"note: {path} is where services see little or nothing; /srv and /opt are better", file=sys.stderr)
     names = [name for name in files if name.endswith((".target", ".service"))]
     print(f"{len(files)} files in {options.output}: {', '.join(files)}; docs/how-to/running-for-months.md has the rest")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ingest.cr1000.columns import Chunk, Column, Values, joined
+from ingest.cr1000.columns import Chunk, Column, joined
 from ingest.cr1000.times import SECOND
 
 _WIND = re.compile(r"(WS|WD)(\d*)")
@@ -97,7 +97,7 @@ class _Spans:
         serial = column.serial[self._last]
         if isinstance(column.values, list):
             newest = [column.values[row] for row in self._last.tolist()]
-            return [Values(column.name, column.unit, newest, covered, column.serials, serial)]
+            return [Column(column.name, column.unit, newest, covered, column.serials, serial)]
         values = column.values
         good = ~np.isnan(values)
         if partner is not None:
@@ -114,10 +114,10 @@ class _Spans:
             mean, deviation = self._mean(values, good, count), self._deviation(values, good, count)
         none, silent = [], np.full(len(count), -1, np.int32)
         return [
-            Values(column.name, column.unit, mean, covered, column.serials, serial),
-            Values(f"{column.name}_count", "", count.astype(float), covered, none, silent),
-            Values(f"{column.name}_coverage", "", count / self._expected, covered, none, silent),
-            Values(f"{column.name}_sd", column.unit, deviation, covered, none, silent),
+            Column(column.name, column.unit, mean, covered, column.serials, serial),
+            Column(f"{column.name}_count", "", count.astype(float), covered, none, silent),
+            Column(f"{column.name}_coverage", "", count / self._expected, covered, none, silent),
+            Column(f"{column.name}_sd", column.unit, deviation, covered, none, silent),
         ]
 
     def _sum(self, values: np.ndarray) -> np.ndarray:

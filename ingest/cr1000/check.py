@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from drivers.digits import time_text
 from ingest.cr1000.blocks import Block
+from ingest.cr1000.columns import Column
 from ingest.cr1000.configuration import Configuration, Parameter
 from ingest.cr1000.declarations import RTD, WINDS, Declaration
 from ingest.cr1000.layers import EVER
-from ingest.cr1000.overlay import Column, Overlay, Step
+from ingest.cr1000.overlay import Overlay, Step
 from ingest.cr1000.sensors import SensorLine, SensorType
 from ingest.cr1000.tally import Tally
 

@@ -2,41 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
-class Column(Protocol):
-    """One parameter's values; see `overlay.Column`.
+@dataclass(slots=True)
+class Column:
+    """A parameter's values for some rows.
 
     Attributes:
         name: the canonical one, as T1.
         unit: empty for text.
         values: float64[n], NaN = missing; of a text parameter list[str], "" = missing.
-        covered: bool[n], whether the parameter is there for the row at all.
-        serials: different serial numbers.
-        serial: int32[n], which of them each row's sensor has; -1 where none is known.
+        covered: bool[n], whether a line declares the parameter for the row; where none does it is absent.
+        serials: the different serial numbers.
+        serial: int32[n], which of them each row's sensor has; -1 where it has none, or none is known.
     """
 
     name: str
     unit: str
     values: Any
-    covered: np.ndarray
+    covered: NDArray[np.bool_]
     serials: list[str]
-    serial: np.ndarray
-
-
-@dataclass(slots=True)
-class Values:
-    """A column of our own making: part of another, or an average."""
-
-    name: str
-    unit: str
-    values: Any
-    covered: np.ndarray
-    serials: list[str]
-    serial: np.ndarray
+    serial: NDArray[np.int32]
 
 
 @dataclass(slots=True)
@@ -70,13 +60,13 @@ class Texts:
 NO_TEXTS = Texts()
 
 
-def _taken(column: Column, rows: np.ndarray | slice) -> Values:
+def _taken(column: Column, rows: np.ndarray | slice) -> Column:
     values = column.values
     if isinstance(values, list):
         values = values[rows] if isinstance(rows, slice) else [values[row] for row in rows.tolist()]
     else:
         values = values[rows]
-    return Values(column.name, column.unit, values, column.covered[rows], column.serials, column.serial[rows])
+    return Column(column.name, column.unit, values, column.covered[rows], column.serials, column.serial[rows])
 
 
 def joined(chunks: Sequence[Chunk]) -> Chunk:
@@ -96,5 +86,5 @@ def joined(chunks: Sequence[Chunk]) -> Chunk:
             else np.concatenate([part.values for part in parts])
         )
         covered = np.concatenate([part.covered for part in parts])
-        columns.append(Values(parts[0].name, parts[0].unit, values, covered, list(serials), np.concatenate(numbers)))
+        columns.append(Column(parts[0].name, parts[0].unit, values, covered, list(serials), np.concatenate(numbers)))
     return Chunk(np.concatenate([chunk.time_ns for chunk in chunks]), columns)

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ingest.cr1000.blocks import Block
-from ingest.cr1000.columns import NO_TEXTS, Chunk, Texts
+from ingest.cr1000.columns import NO_TEXTS, Chunk, Column, Texts
 from ingest.cr1000.configuration import Configuration
-from ingest.cr1000.overlay import Column, Overlay
+from ingest.cr1000.overlay import Overlay
 from ingest.cr1000.plan import Start, Wanted, look
 from ingest.cr1000.resume import mark, resume
 from ingest.cr1000.tables import Reader, Unreadable, read

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.cr1000.calibration import IDENTITY, IEC_60751, callendar_van_dusen, outside, polynomial, wrapped
+from ingest.cr1000.columns import Column
 from ingest.cr1000.configuration import Configuration, Parameter
 from ingest.cr1000.declarations import RTD, STRING, WINDS, Declaration
 from ingest.cr1000.layers import Rows
@@ -52,25 +53,10 @@ class RawBlock(Protocol):
 
 
 @dataclass(slots=True)
-class Column:
-    """A parameter's values for the rows of a block.
+class Calibrated(Column):
+    """A parameter's values for the rows of a block, and its `description` at the newest row."""
 
-    Attributes:
-        name, unit: of the parameter.
-        description: at the newest row.
-        values: float64[n], NaN = missing; of a text parameter list[str], "" = missing.
-        covered: bool[n], whether a line declares the parameter for the row; where none does it is absent.
-        serials: the different serial numbers.
-        serial: int32[n], which of them each row's sensor has; -1 where it has none, or none is known.
-    """
-
-    name: str
-    unit: str
     description: str
-    values: NDArray[np.float64] | list[str]
-    covered: NDArray[np.bool_]
-    serials: list[str]
-    serial: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +94,21 @@ class Overlay:
         self.missing = missing or {}
         self._loggers: dict[str, str] = {}  # the last serial number of each logger
 
-    def columns(self, block: RawBlock) -> list[Column]:
+    def columns(self, block: RawBlock) -> list[Calibrated]:
         """Give all parameters of the rows of a block."""
         return [self.column(parameter, block) for parameter in self.configuration.parameters.values()]
 
-    def column(self, parameter: Parameter, block: RawBlock) -> Column:
+    def column(self, parameter: Parameter, block: RawBlock) -> Calibrated:
         """Give one parameter of the rows of a block."""
         count = len(block.time_ns)
-        made = Column(
+        made = Calibrated(
             parameter.name,
             "" if parameter.text else unit(parameter.name),
-            parameter.description(int(block.time_ns.max()) if count else 0),
             [""] * count if parameter.text else np.full(count, np.nan),
             np.zeros(count, bool),
             [],
             np.full(count, -1, np.int32),
+            parameter.description(int(block.time_ns.max()) if count else 0),
         )
         serials: dict[str, int] = {}
         for step in self.steps(parameter, block):

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from iocs.config import Site
 from iocs.units.container import containerfile
 from iocs.units.processes import processes, site_word
-from iocs.units.systemd import sysusers, target, tmpfiles, unit
+from iocs.units.systemd import HIDDEN, sysusers, target, tmpfiles, unit
 
-__all__ = ["files"]
+__all__ = ["HIDDEN", "files"]
 
 
 def files(site: Site, groups: Sequence[Sequence[str]], *, python: str, user: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from iocs.config import Site
 from iocs.units.processes import Process, site_word
 
+HIDDEN = ("/home/", "/root/", "/tmp/")  # of which the services see little or nothing, by ProtectHome and PrivateTmp
 WATCHDOG = 60  # s without a sign of life from the event loop
 
 # Left out, and why: MemoryDenyWriteExecute (vendor libraries by ctypes), PrivateUsers and PrivateNetwork (IOCs of a

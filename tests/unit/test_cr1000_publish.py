@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ingest.cr1000 import csv_text, influx_text
 from ingest.cr1000.average import Average
-from ingest.cr1000.columns import Chunk, Values, joined
+from ingest.cr1000.columns import Chunk, Column, joined
 from ingest.cr1000.csv_output import CsvOutput
 from ingest.cr1000.influx_output import InfluxOutput, NotWritten
 from ingest.cr1000.plan import Wanted, look
@@ -41,7 +41,7 @@ def column(name, values, covered=None, serials=(), serial=None):
     values = values if UNITS[name] == "" else np.array(values, float)
     covered = np.ones(count, bool) if covered is None else np.array(covered, bool)
     number = np.full(count, -1, np.int32) if serial is None else np.array(serial, np.int32)
-    return Values(name, UNITS[name], values, covered, list(serials), number)
+    return Column(name, UNITS[name], values, covered, list(serials), number)
 
 
 def chunk(seconds, **columns):
